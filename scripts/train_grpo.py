@@ -1,0 +1,126 @@
+"""Train a video language model with GRPO on temporal grounding.
+
+With no options: the embedded model and clips, on a CPU, in minutes. Every option of
+``VideoGRPOConfig``, and so of ``transformers.TrainingArguments``, can be given:
+
+    python scripts/train_grpo.py --max_steps 60 --seed 1
+"""
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from transformers import HfArgumentParser, set_seed
+from transformers.utils import logging
+
+from vcr1_lib.datasets import AnnotationError, read_charades_sta
+from vcr1_lib.evaluation import answer_greedily, read_predictions
+from vcr1_lib.hardware import PROFILES
+from vcr1_lib.models import PromptLoader, load_model
+from vcr1_lib.plots import write_run_plots
+from vcr1_lib.report import compare_runs, render_examples, render_table, write_result
+from vcr1_lib.rewards import format_reward, temporal_iou_reward
+from vcr1_lib.training import VideoGRPOConfig, VideoGRPOTrainer
+from vcr1_lib.video import VideoError
+
+
+@dataclass
+class ScriptArguments:
+    """What to train on what."""
+
+    model: str = "data_samples/tiny_model"
+    train_annotations: str = "data_samples/charades_sta/toyworld_sta_train.txt"
+    train_lengths: str = "data_samples/charades_sta/toyworld_v1_train.csv"
+    eval_annotations: str = "data_samples/charades_sta/toyworld_sta_heldout.txt"
+    eval_lengths: str = "data_samples/charades_sta/toyworld_v1_heldout.csv"
+    videos: str = "data_samples/charades_sta/videos"
+    profile: str = "cpu"
+
+
+def read_arguments(argv):
+    """The profile's settings, and whatever is given on top of them."""
+    parser = HfArgumentParser([ScriptArguments, VideoGRPOConfig])
+    name = parser.parse_known_args(argv)[0].profile
+    if name not in PROFILES:
+        parser.error(f"unknown profile {name!r}; there is {', '.join(PROFILES)}")
+    parser.set_defaults(**PROFILES[name])
+    what, config, unknown = parser.parse_args_into_dataclasses(
+        argv, return_remaining_strings=True, look_for_args_file=False
+    )
+    if unknown:
+        parser.error(f"unknown option {unknown[0]}; --help lists them all")
+    if "--output_dir" not in argv:
+        taken = len(list(Path("runs").glob(f"{name}-seed{config.seed}-*")))
+        config.output_dir = f"runs/{name}-seed{config.seed}-{taken + 1}"
+    return what, config
+
+
+def load(what):
+    """Read and check everything before anything is written."""
+    model, processor = load_model(what.model)
+    train = read_charades_sta(what.train_annotations, what.train_lengths, what.videos)
+    heldout = read_charades_sta(what.eval_annotations, what.eval_lengths, what.videos)
+    return model, processor, train, heldout
+
+
+def predict(model, processor, records, config, *, progress):
+    """Greedy answers, scored."""
+    loader = PromptLoader(processor, fps=config.fps, max_frames=config.max_frames)
+    length = config.max_completion_length
+    progress = None if config.disable_tqdm else progress
+    texts = answer_greedily(
+        model, loader, records, max_completion_length=length, progress=progress
+    )
+    return read_predictions(texts, records)
+
+
+def train_policy(model, processor, train, heldout, config):
+    """GRPO on format and IoU: one group of answers for each question of a step."""
+    trainer = VideoGRPOTrainer(
+        model=model,
+        reward_funcs=[format_reward, temporal_iou_reward],
+        args=config,
+        train_dataset=train,
+        eval_dataset=heldout,
+        processing_class=processor,
+    )
+    trainer.train(resume_from_checkpoint=config.resume_from_checkpoint)
+    return trainer
+
+
+def run(argv):
+    """Before, training, after, verdict."""
+    what, config = read_arguments(argv)
+    logging.set_verbosity_error()
+    set_seed(config.seed)
+    model, processor, train, heldout = load(what)
+    base_train = predict(model, processor, train, config, progress="base, training clips")
+    base = predict(model, processor, heldout, config, progress="base, held-out clips")
+    print(f"{len(train)} training questions, {len(heldout)} held out; writing {config.output_dir}")
+    trainer = train_policy(model, processor, train, heldout, config)
+    step = trainer.state.global_step
+    if step < trainer.state.max_steps:
+        folder = config.output_dir
+        print(f"Stopped at step {step}. To go on, give the same options and: --output_dir {folder} "
+              f"--resume_from_checkpoint {folder}/checkpoint-{step}")
+        return 130
+    tuned = predict(trainer.model, processor, heldout, config, progress="tuned, held-out clips")
+    result = compare_runs(base, tuned, heldout, train_before=base_train, train_records=train)
+    trainer.save_model(f"{config.output_dir}/model")
+    write_result(config.output_dir, result, config=asdict(what) | config.to_dict())
+    page = write_run_plots(config.output_dir, title=what.model)
+    print(f"\n{render_examples(heldout, base, tuned)}\n\n{render_table(result)}\n")
+    print(f"{result['verdict']}\nReward curve: {page}")
+    return 0
+
+
+def main():
+    """Bad input is one sentence, not a traceback."""
+    try:
+        sys.exit(run(sys.argv[1:]))
+    except (FileNotFoundError, AnnotationError, VideoError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""What a training run shows, writes and does when it is interrupted."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers.trainer_callback import (
+    ProgressCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+)
+from transformers.training_args import TrainingArguments
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class ProgressBar(ProgressCallback):
+    """One line: reward, IoU, answer length, held-out mIoU, time left."""
+
+    shown = {
+        "reward": "reward",
+        "rewards/temporal_iou_reward/mean": "IoU",
+        "completions/mean_length": "length",
+        "eval_mIoU": "held-out mIoU",
+    }
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.figures: dict[str, str] = {}
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Show the latest figures behind the bar."""
+        if self.training_bar is None or not logs:
+            return
+        self.figures |= {
+            label: f"{logs[key]:.3g}" for key, label in self.shown.items() if key in logs
+        }
+        self.training_bar.set_postfix(self.figures)
+
+
+class JsonLines(TrainerCallback):
+    """Keep ``metrics.jsonl`` in the output folder equal to the log history."""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start from the history, so that a resumed run continues its file."""
+        self._write(args, state, state.log_history, "w")
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Append the newest row."""
+        self._write(args, state, state.log_history[-1:], "a")
+
+    @staticmethod
+    def _write(
+        args: TrainingArguments, state: TrainerState, rows: list[dict[str, float]], mode: str
+    ) -> None:
+        if not state.is_world_process_zero:
+            return
+        folder = Path(args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / METRICS_FILE).open(mode, encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+class LiveCurve(TrainerCallback):
+    """Redraw a notebook's reward curve while the model trains."""
+
+    def __init__(self, draw: Callable[[list[dict[str, Any]]], bytes], *, every: int = 5) -> None:
+        self.draw, self.every = draw, every
+        self.handle: Any = None
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Draw every few steps, always in the same place."""
+        from IPython.display import Image, display
+
+        if not state.is_world_process_zero or state.global_step % self.every:
+            return
+        picture = Image(data=self.draw(state.log_history), alt="reward curves so far")
+        if self.handle is None:
+            self.handle = display(picture, display_id=True)
+        else:
+            self.handle.update(picture)
+
+
+class StopOnInterrupt(TrainerCallback):
+    """On Ctrl-C finish the step, save a checkpoint and stop; a second Ctrl-C stops at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.previous: Any = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Listen for Ctrl-C; only the main thread may."""
+        self.asked = False
+        if threading.current_thread() is threading.main_thread():
+            self.previous = signal.signal(signal.SIGINT, self._ask)
+
+    def _ask(self, number: int, frame: Any) -> None:
+        self.asked = True
+        signal.signal(signal.SIGINT, self.previous)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Save and stop if asked."""
+        if self.asked:
+            control.should_save = control.should_training_stop = True
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Give Ctrl-C back."""
+        if self.previous is not None:
+            signal.signal(signal.SIGINT, self.previous)
+            self.previous = None

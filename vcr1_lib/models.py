@@ -1,0 +1,239 @@
+"""Models by family: what differs between video language models, and nothing else.
+
+Everything here goes through a Transformers model's public methods, so that wrappers
+(PEFT, DDP) keep working. Notation: ``B`` prompts, ``P`` prompt tokens, ``F`` frames.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForImageTextToText, AutoProcessor, BatchFeature
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.video_utils import VideoMetadata
+
+from vcr1_lib.prompts import render_prompt
+from vcr1_lib.video import DEFAULT_FPS, DEFAULT_MAX_FRAMES, Clip, read_clip
+
+UNUSED_INPUTS = ("video_metadata", "rows", "cols")
+
+
+class Family(NamedTuple):
+    """What the shared-prefix code must know of a model family.
+
+    Attributes:
+        pixel_keys: Processor outputs that hold the video; joined along ``pixel_axis``.
+        pixel_axis: The axis along which clips are joined.
+        encode: ``(model, pixels) -> mm_encoder_outputs`` for the model's ``forward``.
+        positions: ``(model, batch) -> (B, P)`` or ``(3, B, P)`` rotary positions.
+        tower: ``model -> modules`` that turn pixels into features.
+    """
+
+    pixel_keys: tuple[str, ...]
+    pixel_axis: int
+    encode: Callable[[nn.Module, dict[str, Any]], dict[str, Any]]
+    positions: Callable[[nn.Module, dict[str, Any]], Tensor]
+    tower: Callable[[nn.Module], list[nn.Module]]
+
+
+def base_model(model: nn.Module) -> Any:
+    """Return the Transformers model inside a PEFT or data-parallel wrapper, if any."""
+    inner = getattr(model, "module", model)
+    return inner.get_base_model() if hasattr(inner, "get_base_model") else inner
+
+
+def _smolvlm_encode(model: nn.Module, pixels: dict[str, Any]) -> dict[str, Any]:
+    out = base_model(model).get_image_features(**pixels, return_dict=True)
+    return {"image": BaseModelOutputWithPooling(pooler_output=out.pooler_output)}
+
+
+def _qwen_encode(model: nn.Module, pixels: dict[str, Any]) -> dict[str, Any]:
+    out = base_model(model).get_video_features(
+        pixels["pixel_values_videos"], pixels["video_grid_thw"], return_dict=True
+    )
+    return {"video": BaseModelOutputWithPooling(pooler_output=out.pooler_output)}
+
+
+def _plain_positions(model: nn.Module, batch: dict[str, Any]) -> Tensor:
+    return (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+
+
+def _qwen_positions(model: nn.Module, batch: dict[str, Any]) -> Tensor:
+    positions, _ = base_model(model).model.get_rope_index(
+        batch["input_ids"],
+        batch["mm_token_type_ids"],
+        video_grid_thw=batch["video_grid_thw"],
+        second_per_grid_ts=batch["second_per_grid_ts"],
+        attention_mask=batch["attention_mask"],
+    )
+    return positions
+
+
+FAMILIES: dict[str, Family] = {
+    "smolvlm": Family(
+        pixel_keys=("pixel_values", "pixel_attention_mask"),
+        pixel_axis=1,
+        encode=_smolvlm_encode,
+        positions=_plain_positions,
+        tower=lambda m: [base_model(m).model.vision_model, base_model(m).model.connector],
+    ),
+    "qwen2_5_vl": Family(
+        pixel_keys=("pixel_values_videos", "video_grid_thw", "second_per_grid_ts"),
+        pixel_axis=0,
+        encode=_qwen_encode,
+        positions=_qwen_positions,
+        tower=lambda m: [base_model(m).model.visual],
+    ),
+}
+
+
+def family_of(model: nn.Module) -> Family:
+    """Look up a model's family by its configuration.
+
+    Raises:
+        ValueError: If the family has not been verified here; the message lists those that have.
+    """
+    name = base_model(model).config.model_type
+    if name not in FAMILIES:
+        raise ValueError(f"expected a model of type {sorted(FAMILIES)}, got {name!r}")
+    return FAMILIES[name]
+
+
+def collate_prompts(rows: Sequence[BatchFeature], family: Family, pad_token_id: int) -> dict[str, Any]:
+    """Join processed prompts into one batch, padded on the left.
+
+    Args:
+        rows: One processor output per prompt, each with a leading axis of 1.
+        family: The model family the processor belongs to.
+        pad_token_id: Token to pad with.
+
+    Returns:
+        ``input_ids`` and the like ``(B, P)`` and the clips' pixels, joined.
+    """
+    width = max(row["input_ids"].shape[1] for row in rows)
+    batch: dict[str, Any] = {}
+    for key in rows[0]:
+        values = [row[key] for row in rows]
+        if key in family.pixel_keys:
+            batch[key] = torch.cat([torch.as_tensor(v) for v in values], dim=family.pixel_axis)
+        else:
+            fill = pad_token_id if key == "input_ids" else 0
+            padded = [nn.functional.pad(v, (width - v.shape[1], 0), value=fill) for v in values]
+            batch[key] = torch.cat(padded)
+    return batch
+
+
+def load_model(folder: str | Path) -> tuple[Any, Any]:
+    """Load a model and its processor from a folder.
+
+    Raises:
+        FileNotFoundError: If the folder has no configuration or no safetensors weights.
+    """
+    folder = Path(folder)
+    for name in ("config.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"expected a model folder with {name}, found none in {folder}")
+    model = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True)
+    return model, AutoProcessor.from_pretrained(folder)
+
+
+def prompt_inputs(processor: Any, clip: Clip, prompt: str) -> BatchFeature:
+    """Turn a clip and a question into a model's inputs, with the clip's own times.
+
+    The frames are used as they are: the processor is told not to sample again.
+
+    Args:
+        processor: The model's processor.
+        clip: Frames with their seconds.
+        prompt: The question; the chat template is applied here.
+
+    Returns:
+        Tensors with a leading axis of 1.
+    """
+    content = [{"type": "video"}, {"type": "text", "text": prompt}]
+    text = processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True
+    )
+    inputs = processor(
+        text=[text],
+        videos=[[torch.from_numpy(clip.frames).permute(0, 3, 1, 2)]],
+        video_metadata=[[VideoMetadata(**clip.metadata())]],
+        do_sample_frames=False,
+        return_tensors="pt",
+    )
+    return BatchFeature({key: inputs[key] for key in inputs if key not in UNUSED_INPUTS})
+
+
+def banned_tokens(model: nn.Module, processor: Any) -> Tensor:
+    """Return ``(V,)``, true for tokens an answer may never hold.
+
+    Every special token but the one that ends an answer (a sampled vision token would make
+    the next forward look for a picture), and the padding rows of the output head.
+    """
+    tokenizer = processor.tokenizer
+    banned = torch.zeros(base_model(model).config.get_text_config().vocab_size, dtype=torch.bool)
+    banned[len(tokenizer) :] = True
+    banned[[i for i, token in tokenizer.added_tokens_decoder.items() if token.special]] = True
+    banned[tokenizer.eos_token_id] = False
+    return banned
+
+
+class PromptLoader:
+    """Turn records into model inputs; keep the latest clips decoded.
+
+    A data collator for ``Trainer``: it may run in worker processes.
+
+    Args:
+        processor: The model's processor.
+        fps: Frames a second to take.
+        max_frames: At most this many.
+        change_clip: Applied to each clip after decoding, for controls such as
+            :func:`vcr1_lib.video.blanked`.
+        cache_bytes: Decoded frames kept in memory, the latest used first.
+    """
+
+    def __init__(
+        self,
+        processor: Any,
+        *,
+        fps: float = DEFAULT_FPS,
+        max_frames: int = DEFAULT_MAX_FRAMES,
+        change_clip: Callable[[Clip], Clip] | None = None,
+        cache_bytes: int = 1 << 30,
+    ):
+        self.processor = processor
+        self.fps, self.max_frames = fps, max_frames
+        self.change_clip = change_clip
+        self.cache_bytes, self._held = cache_bytes, 0
+        self._clips: OrderedDict[str, Clip] = OrderedDict()
+
+    def clip(self, path: str) -> Clip:
+        """Decode a clip, or return it from the cache."""
+        if path in self._clips:
+            self._clips.move_to_end(path)
+            return self._clips[path]
+        clip = read_clip(path, fps=self.fps, max_frames=self.max_frames)
+        if self.change_clip is not None:
+            clip = self.change_clip(clip)
+        self._clips[path] = clip
+        self._held += clip.frames.nbytes
+        while self._held > self.cache_bytes and len(self._clips) > 1:
+            self._held -= self._clips.popitem(last=False)[1].frames.nbytes
+        return clip
+
+    def __call__(self, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return ``records`` beside their processed prompts, one ``BatchFeature`` each."""
+        prompts = [
+            prompt_inputs(
+                self.processor,
+                self.clip(record["video"]),
+                render_prompt(record["task"], query=record["query"]),
+            )
+            for record in records
+        ]
+        return {"records": list(records), "prompts": prompts}

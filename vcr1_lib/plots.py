@@ -1,0 +1,192 @@
+"""Figures of a training run: an interactive page that opens offline, and a picture."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+import plotly.graph_objects as go
+from matplotlib.figure import Figure
+from plotly.subplots import make_subplots
+
+from vcr1_lib.video import Clip
+
+# Okabe and Ito's palette, told apart by colour-blind readers.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+SMOOTHING_STEPS = 5
+
+
+class Panel(NamedTuple):
+    """One of the four graphs: its title, its unit, and its lines (label -> steps, values)."""
+
+    title: str
+    unit: str
+    lines: dict[str, tuple[list[int], list[float]]]
+
+
+def read_log(path: str | Path) -> list[dict[str, Any]]:
+    """Read a run's ``metrics.jsonl``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"expected a metrics file, found none at {path}")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def run_panels(log: Sequence[dict[str, Any]]) -> list[Panel]:
+    """Sort a log into reward per function, held-out mIoU, answer length, silent groups."""
+    rewards = sorted({key for row in log for key in row if key.startswith("rewards/")})
+    names = {key: key.split("/")[1].replace("_reward", "").replace("_", " ") for key in rewards}
+    return [
+        Panel("Reward per function", "mean of a step", {names[k]: _line(log, k) for k in rewards}),
+        Panel("Held-out mIoU", "greedy answers", {"mIoU": _line(log, "eval_mIoU")}),
+        Panel(
+            "Completion length",
+            "tokens",
+            {"mean length": _line(log, "completions/mean_length")},
+        ),
+        Panel(
+            "Groups with equal rewards",
+            "share of a step",
+            {"zero variance": _line(log, "frac_reward_zero_std")},
+        ),
+    ]
+
+
+def _line(log: Sequence[dict[str, Any]], key: str) -> tuple[list[int], list[float]]:
+    rows = [row for row in log if key in row]
+    return [int(row["step"]) for row in rows], [float(row[key]) for row in rows]
+
+
+def smooth(values: Sequence[float], *, window: int = SMOOTHING_STEPS) -> list[float]:
+    """Return the running mean over the last ``window`` values.
+
+    >>> smooth([0.0, 1.0, 2.0], window=2)
+    [0.0, 0.5, 1.5]
+    """
+    means = []
+    for end in range(1, len(values) + 1):
+        recent = values[max(0, end - window) : end]
+        means.append(sum(recent) / len(recent))
+    return means
+
+
+def run_figure(log: Sequence[dict[str, Any]], *, title: str = "") -> go.Figure:
+    """Draw a run as an interactive figure.
+
+    Args:
+        log: Rows of ``metrics.jsonl``.
+        title: Shown above.
+    """
+    panels = run_panels(log)
+    figure = make_subplots(rows=2, cols=2, subplot_titles=[panel.title for panel in panels])
+    figure.update_layout(title=title, template="plotly_white", height=620, hovermode="x unified")
+    for index, panel in enumerate(panels):
+        row, col = divmod(index, 2)
+        for colour, (label, (steps, values)) in zip(PALETTE, panel.lines.items(), strict=False):
+            whole = len(steps) <= SMOOTHING_STEPS * 4
+            shown = values if whole else smooth(values)
+            if not whole:
+                figure.add_scatter(
+                    x=steps, y=values, mode="lines", line={"color": colour, "width": 1},
+                    opacity=0.25, showlegend=False, hoverinfo="skip", row=row + 1, col=col + 1,
+                )  # fmt: skip
+            figure.add_scatter(
+                x=steps, y=shown, mode="lines+markers" if whole else "lines", name=label,
+                line={"color": colour, "width": 2.5}, row=row + 1, col=col + 1,
+            )  # fmt: skip
+        figure.update_xaxes(title_text="step", row=row + 1, col=col + 1)
+        figure.update_yaxes(title_text=panel.unit, rangemode="tozero", row=row + 1, col=col + 1)
+    return figure
+
+
+def run_picture(log: Sequence[dict[str, Any]], *, title: str = "") -> bytes:
+    """Draw the same as a PNG, for places that run no script."""
+    with matplotlib.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(10, 6), layout="constrained")
+        for axes, panel in zip(figure.subplots(2, 2).flat, run_panels(log), strict=True):
+            for colour, (label, (steps, values)) in zip(PALETTE, panel.lines.items(), strict=False):
+                whole = len(steps) <= SMOOTHING_STEPS * 4
+                if not whole:
+                    axes.plot(steps, values, color=colour, alpha=0.25, linewidth=1)
+                axes.plot(
+                    steps, values if whole else smooth(values), color=colour, label=label,
+                    linewidth=2, marker="o" if whole else None,
+                )  # fmt: skip
+            axes.set(title=panel.title, xlabel="step", ylabel=panel.unit)
+            axes.set_ylim(bottom=0)
+            axes.grid(alpha=0.25)
+            axes.legend(frameon=False)
+        figure.suptitle(title)
+        return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def filmstrip_picture(
+    clip: Clip, spans: dict[str, tuple[float, float]], *, num_frames: int = 12
+) -> bytes:
+    """Draw a clip's frames over its time line, and spans as bars below, as a PNG.
+
+    Args:
+        clip: Frames with their seconds.
+        spans: Label -> (start, end) in seconds, such as the truth and answers.
+        num_frames: Frames to show, evenly picked.
+    """
+    shown = min(num_frames, len(clip.frames))
+    picked = np.linspace(0, len(clip.frames), shown, endpoint=False).astype(int)
+    figure = Figure(figsize=(11, 1.6 + 0.3 * len(spans)), layout="constrained")
+    top, bottom = figure.subplots(2, 1, height_ratios=[3, 0.8 * len(spans)], sharex=True)
+    strip = np.concatenate(list(clip.frames[picked]), axis=1)
+    top.imshow(strip, extent=(0, clip.duration_seconds, 0, 1), aspect="auto")
+    for edge in np.linspace(0, clip.duration_seconds, shown, endpoint=False)[1:]:
+        top.axvline(edge, color="white", linewidth=2)
+    top.set_yticks([])
+    for row, (colour, (label, (start, end))) in enumerate(
+        zip(PALETTE, spans.items(), strict=False)
+    ):
+        bottom.barh(row, end - start, left=start, color=colour, height=0.6)
+        bottom.text(end + 0.2, row, f"{label}: {start:g} to {end:g} s", va="center")
+    bottom.set(xlim=(0, clip.duration_seconds), ylim=(len(spans) - 0.4, -0.6), xlabel="seconds")
+    bottom.set_yticks([])
+    return _png(figure)
+
+
+def write_run_plots(run: str | Path, *, title: str = "") -> Path:
+    """Write ``reward_curve.html`` (opens offline) and ``reward_curve.png`` into a run's folder.
+
+    Args:
+        run: Folder with ``metrics.jsonl``.
+        title: Shown above the graphs.
+
+    Returns:
+        The page's path.
+    """
+    folder = Path(run)
+    log = read_log(folder / "metrics.jsonl")
+    page = folder / "reward_curve.html"
+    run_figure(log, title=title).write_html(page, include_plotlyjs=True)
+    (folder / "reward_curve.png").write_bytes(run_picture(log, title=title))
+    return page
+
+
+def show(figure: go.Figure) -> None:
+    """Display an interactive figure where a notebook runs.
+
+    JupyterLab draws the figure's data itself, so the notebook stays small; Colab needs its
+    own renderer.
+    """
+    figure.show(renderer="colab" if "google.colab" in sys.modules else "plotly_mimetype")
