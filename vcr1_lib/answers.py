@@ -1,6 +1,6 @@
 """Model text to a typed value, or a named reason it is not one. The only parsers.
 
-Every parser takes the whole completion. *Strict* accepts exactly what the prompt asks for.
+Every parser takes ``text``, the whole completion. *Strict* accepts exactly what is asked for.
 *Lenient*, the default, accepts what a careful human would take for the same answer: units,
 dashes, brackets, ``mm:ss``, line breaks, a missing thought. Neither guesses: two answers,
 a sign, a comma that may be a decimal point are refused with a reason. Any string is safe:
@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from vcr1_lib import grammar
 from vcr1_lib.grammar import Box, Parsed, Reason, Span
 from vcr1_lib.prompts import ANSWER_TAG, CLUE_TAG, CLUE_TAG_ALIAS, FRAMES, THINK_TAG
 
 _WORD = re.compile(r"[^\W_]")
-_EVENT_END = re.compile(r"(?<![.!?])[.!?]++(?=\s|$)|[\n\r;\u3002]")
+_EMPHASIS = "*`"
+_LINE_END = re.compile(r"[\n\r;\u3002]")
+_SENTENCE_END = re.compile(r"(?<![.!?])[.!?]++(?=\s|$)")
 _BULLET = re.compile(r"\s*+(?:[-*\u2022]|[0-9]{1,3}[.)])\s++")
 
 
@@ -30,6 +32,23 @@ class Where(TypedDict, total=False):
 
     tag: str
     frame: Sequence[str]
+
+
+def completion_text(completion: Any) -> str:
+    """Return the model's text: a string, or all text of its assistant messages.
+
+    >>> completion_text([{"role": "assistant", "content": [{"type": "text", "text": "Hi"}]}])
+    'Hi'
+    """
+    if isinstance(completion, str):
+        return completion
+    texts: list[str] = []
+    for message in completion:
+        content: Any = message.get("content") or ""
+        if message.get("role", "assistant") == "assistant":
+            parts = [{"text": content}] if isinstance(content, str) else content
+            texts += [part.get("text") or "" for part in parts]
+    return "".join(texts)
 
 
 def check_format(text: str, *, tags: Sequence[str] = (THINK_TAG, ANSWER_TAG)) -> Reason | None:
@@ -107,7 +126,7 @@ def extract_answer(
     content = text[start + len(tag) + 2 : end]
     if _WORD.search(content) is None:
         return Parsed(None, Reason.EMPTY)
-    return Parsed(content if strict else content.strip())
+    return Parsed(content if strict else content.strip().strip(_EMPHASIS).strip())
 
 
 def parse_span(
@@ -120,10 +139,8 @@ def parse_span(
     """Read one time span, ``0 <= start <= end`` seconds; one of no length is a value.
 
     Args:
-        text: The whole completion.
         strict: Accept ``START to END`` in a perfect frame and nothing else.
         duration_seconds: Refuse a span that ends more than a second after this.
-        **where: See the module.
 
     >>> parse_span("<answer>00:10 - 00:20</answer>").value
     (10.0, 20.0)
@@ -146,11 +163,9 @@ def parse_spans(
     """Read one or more time spans from the clue, in the order written, not merged.
 
     Args:
-        text: The whole completion.
         strict: Accept ``[(START, END), ...]`` in a perfect frame and nothing else. Lenient
             reading takes the authors' ``<glue>`` for ``<clue>``.
         duration_seconds: Refuse a span that ends more than a second after this.
-        **where: See the module.
 
     >>> parse_spans("<answer>B</answer><glue> [[10,20], [30,40]]</glue>").value
     [(10.0, 20.0), (30.0, 40.0)]
@@ -179,10 +194,8 @@ def parse_track(
     """Read one box ``(x0, y0, x1, y1)`` a frame, in shares of the picture.
 
     Args:
-        text: The whole completion.
         num_boxes: How many boxes were asked for; any other number is refused.
         strict: Accept ``[[LEFT, TOP, RIGHT, BOTTOM], ...]`` in a perfect frame, nothing else.
-        **where: See the module.
 
     >>> parse_track("<answer>(0, 0, .5, 1)</answer>", num_boxes=1).value
     [(0.0, 0.0, 0.5, 1.0)]
@@ -197,10 +210,8 @@ def parse_option(
     """Read the letter of the stated option.
 
     Args:
-        text: The whole completion.
         options: The options' letters, or their texts, with or without letters before them.
         strict: Accept the bare letter in a perfect frame and nothing else.
-        **where: See the module.
 
     >>> parse_option("<answer>The answer is (b).</answer>", options=["wave", "jump"]).value
     'B'
@@ -215,10 +226,8 @@ def parse_label(
     """Read one of a few labels, and return it as ``labels`` spells it.
 
     Args:
-        text: The whole completion.
         labels: What may be answered.
         strict: Accept the label letter by letter in a perfect frame and nothing else.
-        **where: See the module.
 
     >>> parse_label("<answer>High quality.</answer>", labels=["low quality", "high quality"]).value
     'high quality'
@@ -233,10 +242,8 @@ def parse_events(
     """Split a caption into its events: sentences, lines or bullet points.
 
     Args:
-        text: The whole completion.
         strict: Demand a perfect frame.
         max_chars: Refuse a caption longer than this many characters.
-        **where: See the module.
 
     >>> parse_events("<answer>A man sits. He rises 1.5 m.</answer>").value
     ['A man sits', 'He rises 1.5 m']
@@ -251,5 +258,6 @@ def parse_events(
 
 def split_events(caption: str) -> list[str]:
     """Split a description into sentences, lines or bullet points, without their marks."""
-    pieces = (_BULLET.sub("", piece, count=1).strip() for piece in _EVENT_END.split(caption))
+    lines = (_BULLET.sub("", line, count=1) for line in _LINE_END.split(caption))
+    pieces = (piece.strip() for line in lines for piece in _SENTENCE_END.split(line))
     return [piece for piece in pieces if _WORD.search(piece)]

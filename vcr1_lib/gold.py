@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import isfinite
+from string import ascii_uppercase
 from typing import Any
 
 from vcr1_lib import grammar
@@ -58,7 +59,7 @@ def check_boxes(value: Any) -> list[Box]:
 def check_options(value: Any) -> list[str]:
     """Return one or more options."""
     options = _filled(value, "options")
-    if len(options) > len(grammar.ascii_uppercase):
+    if len(options) > len(ascii_uppercase):
         raise GoldError(f"expected at most as many options as letters, got {len(options)}")
     return [str(option) for option in options]
 

@@ -18,6 +18,8 @@ Span = tuple[float, float]
 Box = tuple[float, float, float, float]
 # A model rounds the end of the clip up to the next second; more is an answer about no video.
 OVERRUN_SECONDS: Final = 1.0
+MAX_SPANS: Final = 100
+STATEMENT_CHARS: Final = 2000
 SIXTY: Final = 60.0
 
 
@@ -64,7 +66,7 @@ _CLOCK = r"(?:[0-9]{1,3}:)?[0-9]{1,3}:[0-9]{2}(?:\.[0-9]*+)?"
 _TIME = rf"([-+\u2212]?(?:{_CLOCK}|{_NUMBER}))(?:\s*+(?:seconds|second|secs|sec|s)\b\.?)?"
 # A dash with a blank on one side only may be a sign.
 _TO = r"(\s*+(?:to|until|till|and|~|,)\s*+|\s++[-\u2013\u2014]\s++|[-\u2013\u2014])"
-_SPAN = re.compile(rf"([\[(]\s*+|(?:from|between)\s++)?{_TIME}{_TO}{_TIME}\s*+([\])])?", re.I)
+_SPAN = re.compile(rf"([\[(]\s*+|(?:from|between)\s++)?{_TIME}{_TO}{_TIME}(?:\s*+([\])]))?", re.I)
 _COORDINATE = rf"\s*+([-+\u2212]?(?:{_NUMBER}))\s*+"
 _BOX = re.compile(rf"[\[(]{','.join([_COORDINATE] * 4)}[\])]", re.I)
 _OUTER = re.compile(r"([\[(])\s*+(?=[\[(])")
@@ -98,6 +100,8 @@ def read_option(stated: str, *, options: Sequence[str], strict: bool = False) ->
     if strict and not (len(stated) == 1 and stated in ascii_uppercase):
         return Parsed(None, Reason.NOT_AN_OPTION)
     letters, texts = _name_options(options)
+    if len(stated) > STATEMENT_CHARS:
+        return Parsed(None, Reason.TOO_LONG)
     folded = fold(stated)
     meant = [letter for letter, text in zip(letters, texts, strict=True) if text == folded]
     if meant:
@@ -139,13 +143,18 @@ def fold(text: str) -> str:
 
 def read_label(stated: str, *, labels: Sequence[str], strict: bool = False) -> Parsed[str]:
     """Find the label that is stated, as ``labels`` spells it."""
+    if len(stated) > STATEMENT_CHARS:
+        return Parsed(None, Reason.TOO_LONG)
     form = str if strict else fold
     meant = [label for label in labels if form(label) == form(stated)]
     return Parsed(meant[0]) if len(meant) == 1 else Parsed(None, Reason.NOT_A_LABEL)
 
 
-def _read_list(content: str, item: re.Pattern[str]) -> list[re.Match[str]] | None:
-    """Match a list of items, with or without brackets around it; ``None`` if it is not one."""
+def _read_list(content: str, item: re.Pattern[str], most: int) -> list[re.Match[str]] | None:
+    """Match a list of items, with or without brackets around it; ``None`` if it is not one.
+
+    Reading stops at one item more than ``most``, so that a megabyte of them costs little.
+    """
     at, end = 0, len(content)
     outer = _OUTER.match(content)
     if outer is not None:
@@ -153,7 +162,7 @@ def _read_list(content: str, item: re.Pattern[str]) -> list[re.Match[str]] | Non
         if content[end] != _CLOSES[outer[1]]:
             return None
     found: list[re.Match[str]] = []
-    while at < end:
+    while at < end and len(found) <= most:
         match = item.match(content, at, end)
         between = match and _BETWEEN_ITEMS.match(content, match.end(), end)
         if match is None or between is None:
@@ -175,10 +184,12 @@ def read_span(content: str, *, strict: bool, duration_seconds: float | None) -> 
 
 def read_spans(content: str, *, strict: bool, duration_seconds: float | None) -> Parsed[list[Span]]:
     """Read one or more spans."""
-    items = _read_list(content.rstrip("."), _SPAN)
+    items = _read_list(content.rstrip("."), _SPAN, MAX_SPANS)
     if items is None or (strict and _STRICT_SPANS.fullmatch(content) is None):
         unsure = _COMMA_IN_NUMBER.search(content) and not strict
         return Parsed(None, Reason.AMBIGUOUS if unsure else Reason.NOT_A_SPAN)
+    if len(items) > MAX_SPANS:
+        return Parsed(None, Reason.MANY_SPANS)
     spans: list[Span] = []
     for item in items:
         start, end = _to_number(item[2]), _to_number(item[4])
@@ -212,7 +223,7 @@ def _refuse_values(start: float, end: float, duration_seconds: float | None) -> 
 
 def read_track(content: str, *, num_boxes: int, strict: bool) -> Parsed[list[Box]]:
     """Read exactly so many boxes."""
-    items = _read_list(content, _BOX)
+    items = _read_list(content, _BOX, num_boxes)
     if items is None or (strict and _STRICT_TRACK.fullmatch(content) is None):
         return Parsed(None, Reason.NOT_A_TRACK)
     if len(items) != num_boxes:

@@ -184,7 +184,7 @@ def banned_tokens(model: nn.Module, processor: Any) -> Tensor:
 
 
 class PromptLoader:
-    """Turn records into model inputs; keep the latest clips decoded.
+    """Turn records into model inputs; keep the latest ones ready.
 
     A data collator for ``Trainer``: it may run in worker processes.
 
@@ -194,7 +194,8 @@ class PromptLoader:
         max_frames: At most this many.
         change_clip: Applied to each clip after decoding, for controls such as
             :func:`vcr1_lib.video.blanked`.
-        cache_bytes: Decoded frames kept in memory, the latest used first.
+        cache_bytes: Memory for prompts that are kept ready, by record ``id``; the one unused
+            for longest goes first.
     """
 
     def __init__(
@@ -210,30 +211,26 @@ class PromptLoader:
         self.fps, self.max_frames = fps, max_frames
         self.change_clip = change_clip
         self.cache_bytes, self._held = cache_bytes, 0
-        self._clips: OrderedDict[str, Clip] = OrderedDict()
-
-    def clip(self, path: str) -> Clip:
-        """Decode a clip, or return it from the cache."""
-        if path in self._clips:
-            self._clips.move_to_end(path)
-            return self._clips[path]
-        clip = read_clip(path, fps=self.fps, max_frames=self.max_frames)
-        if self.change_clip is not None:
-            clip = self.change_clip(clip)
-        self._clips[path] = clip
-        self._held += clip.frames.nbytes
-        while self._held > self.cache_bytes and len(self._clips) > 1:
-            self._held -= self._clips.popitem(last=False)[1].frames.nbytes
-        return clip
+        self._ready: OrderedDict[str, BatchFeature] = OrderedDict()
 
     def __call__(self, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Return ``records`` beside their processed prompts, one ``BatchFeature`` each."""
-        prompts = [
-            prompt_inputs(
-                self.processor,
-                self.clip(record["video"]),
-                render_prompt(record["task"], query=record["query"]),
-            )
-            for record in records
-        ]
-        return {"records": list(records), "prompts": prompts}
+        """Return ``records`` beside their ``prompts``, one ``BatchFeature`` each."""
+        return {"records": list(records), "prompts": [self._prompt(r) for r in records]}
+
+    def _prompt(self, record: dict[str, Any]) -> BatchFeature:
+        if record["id"] in self._ready:
+            self._ready.move_to_end(record["id"])
+            return self._ready[record["id"]]
+        clip = read_clip(record["video"], fps=self.fps, max_frames=self.max_frames)
+        if self.change_clip is not None:
+            clip = self.change_clip(clip)
+        text = render_prompt(record["task"], query=record["query"])
+        prompt = self._ready[record["id"]] = prompt_inputs(self.processor, clip, text)
+        self._held += _nbytes(prompt)
+        while self._held > self.cache_bytes and len(self._ready) > 1:
+            self._held -= _nbytes(self._ready.popitem(last=False)[1])
+        return prompt
+
+
+def _nbytes(inputs: BatchFeature) -> int:
+    return sum(value.nbytes for value in inputs.values() if isinstance(value, Tensor))

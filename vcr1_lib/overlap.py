@@ -40,10 +40,10 @@ def interval_iou(pred: Interval, target: Interval) -> float:
     >>> interval_iou((10, 20), (15, 25))
     0.3333333333333333
     """
-    inter, hull = _shared_and_hull(*pred, *target)
-    if not isfinite(hull) or not isfinite(inter):
+    shared, hull = _shared_and_hull(*pred, *target)
+    if not isfinite(hull + shared):
         raise ValueError(f"expected finite intervals, got {pred} and {target}")
-    return max(0.0, inter / hull) if hull > 0 else 0.0
+    return max(0.0, shared) / hull if hull > 0 else 0.0
 
 
 def interval_ious(preds: ArrayLike, targets: ArrayLike) -> NDArray[np.float64]:
@@ -65,12 +65,11 @@ def interval_ious(preds: ArrayLike, targets: ArrayLike) -> NDArray[np.float64]:
     a, b = np.asarray(preds, dtype=np.float64), np.asarray(targets, dtype=np.float64)
     if a.shape != b.shape or a.shape[1:] != (2,):
         raise ValueError(f"expected two arrays of shape (N, 2), got {a.shape} and {b.shape}")
-    inter, hull = _shared_and_hull(
-        a[:, 0], a[:, 1], b[:, 0], b[:, 1], smaller=np.minimum, larger=np.maximum
-    )
-    if not (np.isfinite(hull) & np.isfinite(inter)).all():
-        raise ValueError("expected finite intervals; mask unreadable answers before comparing")
-    return np.maximum(0.0, inter / np.where(hull > 0, hull, 1.0)) * (hull > 0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        shared, hull = _shared_and_hull(*a.T, *b.T, smaller=np.minimum, larger=np.maximum)
+        if not np.isfinite(hull + shared).all():
+            raise ValueError("expected finite intervals; mask unreadable answers before comparing")
+    return np.maximum(0.0, shared) * (hull > 0) / np.where(hull > 0, hull, 1.0)
 
 
 def _shared_and_hull(
@@ -82,9 +81,12 @@ def _shared_and_hull(
     smaller: Callable[[Any, Any], Any] = min,
     larger: Callable[[Any, Any], Any] = max,
 ) -> tuple[Any, Any]:
-    """Return the signed shared length and the hull's; numbers or arrays."""
+    """Return the signed shared length and the hull's, numbers or arrays; NaN stays NaN."""
     shared = smaller(end, target_end) - larger(start, target_start)
-    return shared, larger(end, target_end) - smaller(start, target_start)
+    hull = larger(end, target_end) - smaller(start, target_start)
+    # Python's min and max may lose a NaN; this sum, 0 otherwise, keeps it.
+    lost = 0 * start + 0 * end + 0 * target_start + 0 * target_end
+    return shared + lost, hull + lost
 
 
 def interval_giou(pred: Interval, target: Interval) -> float:

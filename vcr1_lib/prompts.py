@@ -18,8 +18,8 @@ _REASON: Final = "Reason between <think> and </think>, then "
 TEMPLATES: Final[dict[str, str]] = {
     "temporal_grounding": (
         'When does this happen in the video: "{query}" '
-        "Reason between <think> and </think>, then write the start and the end in seconds "
-        "between <answer> and </answer>, in the form <answer>START to END</answer>."
+        + _REASON
+        + "write the start and the end in seconds, in the form <answer>START to END</answer>."
     ),
     "tracking": (
         "{num_boxes} frames are spread evenly over the video. In the first one the {object} is "

@@ -120,9 +120,9 @@ def sample_scene(seed: int, split: Split = "train", *, num_events: int = 3) -> S
         raise ValueError(f"expected a {split} seed in {SEED_RANGES[split]}, got {seed}")
     rng = np.random.default_rng(seed)
     pairs = TRAIN_PAIRS if split == "train" else HELDOUT_PAIRS
-    chosen = rng.choice(len(pairs), num_events, replace=False)
+    chosen = _choose_pairs(rng, pairs, num_events)
     spans = _sample_spans(rng, num_events)
-    events = tuple(_sample_event(rng, pairs[i], span) for i, span in zip(chosen, spans, strict=True))
+    events = tuple(_sample_event(rng, pair, span) for pair, span in zip(chosen, spans, strict=True))
     clutter = tuple(
         Clutter(str(rng.choice(SHAPES)), _point(rng), float(rng.uniform(0.04, 0.07)))
         for _ in range(rng.integers(0, 3))
@@ -130,6 +130,17 @@ def sample_scene(seed: int, split: Split = "train", *, num_events: int = 3) -> S
     red, green, blue = rng.integers(10, 70, 3)
     pattern = str(rng.choice(PATTERNS[split]))
     return Scene(DURATION_SECONDS, pattern, (int(red), int(green), int(blue)), events, clutter)
+
+
+def _choose_pairs(
+    rng: np.random.Generator, pairs: Sequence[tuple[str, str]], num: int
+) -> list[tuple[str, str]]:
+    """Draw pairs of different colours; shapes may repeat."""
+    chosen: list[tuple[str, str]] = []
+    for i in rng.permutation(len(pairs)):
+        if len(chosen) < num and pairs[i][0] not in {colour for colour, _ in chosen}:
+            chosen.append(pairs[i])
+    return chosen
 
 
 def _sample_spans(rng: np.random.Generator, num: int) -> list[tuple[float, float]]:
