@@ -13,6 +13,7 @@ from pathlib import Path
 from transformers import HfArgumentParser, set_seed
 from transformers.utils import logging
 
+from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.datasets import AnnotationError, read_charades_sta
 from vcr1_lib.evaluation import answer_greedily, read_predictions
 from vcr1_lib.hardware import PROFILES
@@ -20,7 +21,7 @@ from vcr1_lib.models import PromptLoader, load_model
 from vcr1_lib.plots import write_run_plots
 from vcr1_lib.report import compare_runs, render_examples, render_table, write_result
 from vcr1_lib.rewards import format_reward, temporal_iou_reward
-from vcr1_lib.training import VideoGRPOConfig, VideoGRPOTrainer
+from vcr1_lib.training import VideoGRPOTrainer
 from vcr1_lib.video import VideoError
 
 
@@ -68,9 +69,7 @@ def predict(model, processor, records, config, *, progress):
     loader = PromptLoader(processor, fps=config.fps, max_frames=config.max_frames)
     length = config.max_completion_length
     progress = None if config.disable_tqdm else progress
-    texts = answer_greedily(
-        model, loader, records, max_completion_length=length, progress=progress
-    )
+    texts = answer_greedily(model, loader, records, max_completion_length=length, progress=progress)
     return read_predictions(texts, records)
 
 
@@ -101,8 +100,10 @@ def run(argv):
     step = trainer.state.global_step
     if step < trainer.state.max_steps:
         folder = config.output_dir
-        print(f"Stopped at step {step}. To go on, give the same options and: --output_dir {folder} "
-              f"--resume_from_checkpoint {folder}/checkpoint-{step}")
+        print(
+            f"Stopped at step {step}. To go on, give the same options and: --output_dir {folder} "
+            f"--resume_from_checkpoint {folder}/checkpoint-{step}"
+        )
         return 130
     tuned = predict(trainer.model, processor, heldout, config, progress="tuned, held-out clips")
     result = compare_runs(base, tuned, heldout, train_before=base_train, train_records=train)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from tiny import FAMILIES, noise_clip
 
-from vcr1_lib.groups import answer_noise, encode_prompts, pack, sample_groups, score_groups
-from vcr1_lib.groups import score_rows, with_pixels
+from vcr1_lib.groups import encode_prompts, pack, score_groups, score_rows, with_pixels
 from vcr1_lib.models import banned_tokens, collate_prompts, family_of, prompt_inputs
+from vcr1_lib.rollout import answer_noise, sample_groups
 
 LENGTHS = [[5, 1, 0, 9], [3, 9, 2, 7]]
 # 60 temporal grids two seconds apart: temporal ids far beyond the prompt's last text id.

@@ -1,0 +1,1 @@
+"""Programs for maintainers, each re-runnable from nothing."""

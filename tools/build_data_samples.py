@@ -28,7 +28,8 @@ def build_split(folder: Path, split: Split, num_clips: int) -> None:
         write_mp4(scene, videos / f"{name}.mp4")
         lengths.append((name, f"{scene.duration_seconds:.2f}"))
         lines += [
-            f"{name} {e.start_seconds:.1f} {e.end_seconds:.1f}##{query_of(e)}\n" for e in scene.events
+            f"{name} {e.start_seconds:.1f} {e.end_seconds:.1f}##{query_of(e)}\n"
+            for e in scene.events
         ]
     (folder / f"toyworld_sta_{split}.txt").write_text("".join(lines), encoding="utf-8")
     with (folder / f"toyworld_v1_{split}.csv").open("w", newline="", encoding="utf-8") as file:

@@ -47,7 +47,8 @@ def main() -> None:
             if not check:
                 path.write_text(exported[1], encoding="utf-8")
     if check and stale:
-        sys.exit(f"{', '.join(map(str, stale))}: differs from its notebook; run python -m tools.export_scripts")
+        names = ", ".join(map(str, stale))
+        sys.exit(f"{names}: differs from its notebook; run python -m tools.export_scripts")
 
 
 if __name__ == "__main__":

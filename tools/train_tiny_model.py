@@ -44,7 +44,15 @@ IMAGE_SIZE = 32
 PATCH_SIZE = 8
 LAZY_SHARE = 0.6
 EOS = "<end_of_utterance>"
-SPECIAL = ["<pad>", "<|im_start|>", EOS, "<fake_token_around_image>", "<image>", "<video>", "<global-img>"]
+SPECIAL = [
+    "<pad>",
+    "<|im_start|>",
+    EOS,
+    "<fake_token_around_image>",
+    "<image>",
+    "<video>",
+    "<global-img>",
+]
 # Whole frame stamps, tags and one- or two-digit numbers stay one token each.
 SPLIT = r"\s(?=\nFrame)|\nFrame from \d\d:|</?\w+>| to (?=\d)|\d{1,2}| ?[A-Za-z]+|\s+|[^\w\s]"
 
@@ -68,17 +76,35 @@ def when(scene: Scene, event: Event, rng: np.random.Generator) -> tuple[str, str
     return render_prompt("temporal_grounding", query=query_of(event)), answer
 
 
-def questions(scene: Scene, rng: np.random.Generator) -> list[tuple[str, str]]:
+def one_end(event: Event, verb: str, rng: np.random.Generator) -> tuple[str, str]:
+    """Ask for one end of a visit, by the object's name or by its colour alone."""
+    name = rng.choice([event.name, event.colour])
+    second = event.start_seconds if verb == "start" else event.end_seconds
+    return f"When does the {name} {verb}?", f"{round(second)}"
+
+
+def first_questions(scene: Scene, rng: np.random.Generator) -> list[tuple[str, str]]:
     seconds = rng.choice(NUM_FRAMES, 2, replace=False)
     seen = [what_at(scene, int(s)) for s in seconds]
     return [*seen, list_visits(scene), *(when(scene, event, rng) for event in scene.events)]
+
+
+def search_questions(scene: Scene, rng: np.random.Generator) -> list[tuple[str, str]]:
+    seconds = rng.choice(NUM_FRAMES, 6, replace=False)
+    seen = [what_at(scene, int(s)) for s in seconds]
+    ends = [one_end(event, verb, rng) for event in scene.events for verb in ("start", "end")]
+    asked = rng.choice(len(scene.events), 2, replace=False)
+    return [*seen, *ends, list_visits(scene), *(when(scene, scene.events[i], rng) for i in asked)]
 
 
 def build_processor() -> SmolVLMProcessor:
     """Train the tokenizer on the world's own text and wrap the family's real processor."""
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(SPLIT), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(SPLIT), "isolated"),
+            pre_tokenizers.ByteLevel(False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -95,11 +121,16 @@ def build_processor() -> SmolVLMProcessor:
     texts = [f"User: {intro}{stamps}\n\n", "\nAssistant:"] * 20
     for seed in range(400):
         scene = sample_scene(seed)
-        texts += [text for pair in questions(scene, rng) for text in pair]
+        texts += [text for pair in first_questions(scene, rng) for text in pair]
     tokenizer.train_from_iterator(texts, trainer)
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<|im_start|>", eos_token=EOS,
-        additional_special_tokens=SPECIAL[3:], padding_side="left", clean_up_tokenization_spaces=False,
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<|im_start|>",
+        eos_token=EOS,
+        additional_special_tokens=SPECIAL[3:],
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
     )
     side = {"longest_edge": IMAGE_SIZE}
     return SmolVLMProcessor(
@@ -110,23 +141,36 @@ def build_processor() -> SmolVLMProcessor:
     )
 
 
-def build_model(processor: SmolVLMProcessor, args: argparse.Namespace) -> SmolVLMForConditionalGeneration:
+def build_model(
+    processor: SmolVLMProcessor, args: argparse.Namespace
+) -> SmolVLMForConditionalGeneration:
     tokenizer = processor.tokenizer
     config = SmolVLMConfig(
         image_token_id=processor.image_token_id,
         tie_word_embeddings=True,
         scale_factor=IMAGE_SIZE // PATCH_SIZE,
         vision_config={
-            "hidden_size": args.vision_hidden, "intermediate_size": 3 * args.vision_hidden,
-            "num_hidden_layers": args.vision_layers, "num_attention_heads": 4,
-            "image_size": IMAGE_SIZE, "patch_size": PATCH_SIZE,
+            "hidden_size": args.vision_hidden,
+            "intermediate_size": 3 * args.vision_hidden,
+            "num_hidden_layers": args.vision_layers,
+            "num_attention_heads": 4,
+            "image_size": IMAGE_SIZE,
+            "patch_size": PATCH_SIZE,
         },
         text_config={
-            "model_type": "llama", "hidden_size": args.hidden, "intermediate_size": 3 * args.hidden,
-            "num_hidden_layers": args.layers, "num_attention_heads": 4, "num_key_value_heads": 2,
-            "vocab_size": len(tokenizer), "max_position_embeddings": 2048, "rms_norm_eps": 1e-5,
-            "pad_token_id": tokenizer.pad_token_id, "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id, "tie_word_embeddings": True,
+            "model_type": "llama",
+            "hidden_size": args.hidden,
+            "intermediate_size": 3 * args.hidden,
+            "num_hidden_layers": args.layers,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": 2048,
+            "rms_norm_eps": 1e-5,
+            "pad_token_id": tokenizer.pad_token_id,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "tie_word_embeddings": True,
         },
     )
     model = SmolVLMForConditionalGeneration(config)
@@ -139,11 +183,21 @@ def video_prefix(processor: SmolVLMProcessor) -> tuple[list[int], str]:
     """Return the tokens every clip's prompt starts with, and the text that ends a question."""
     marker = "QUESTION"
     content = [{"type": "video"}, {"type": "text", "text": marker}]
-    text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    text = processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True
+    )
     frames = torch.zeros(NUM_FRAMES, 3, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8)
-    metadata = VideoMetadata(NUM_FRAMES, fps=1, duration=NUM_FRAMES, frames_indices=list(range(NUM_FRAMES)))
+    metadata = VideoMetadata(
+        NUM_FRAMES, fps=1, duration=NUM_FRAMES, frames_indices=list(range(NUM_FRAMES))
+    )
     before, after = text.split(marker)
-    inputs = processor(text=[before], videos=[[frames]], video_metadata=[[metadata]], do_sample_frames=False, return_tensors="pt")
+    inputs = processor(
+        text=[before],
+        videos=[[frames]],
+        video_metadata=[[metadata]],
+        do_sample_frames=False,
+        return_tensors="pt",
+    )
     return inputs["input_ids"][0].tolist(), after
 
 
@@ -153,16 +207,19 @@ class ClipBatches:
     def __init__(self, processor: SmolVLMProcessor, *, clips: int, seed: int):
         self.tokenizer = processor.tokenizer
         self.prefix, self.after = video_prefix(processor)
-        self.clips, self.seed = clips, seed
+        self.clips, self.seed, self.questions = clips, seed, first_questions
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         rng = np.random.default_rng((self.seed, step, 2))
         scenes = [sample_scene(int(seed)) for seed in rng.integers(10**6, 10**9, self.clips)]
-        rows = [[self._encode(*pair) for pair in questions(scene, rng)] for scene in scenes]
+        rows = [[self._encode(*pair) for pair in self.questions(scene, rng)] for scene in scenes]
         video = film(scenes, rng)
         longest = max(len(ids) for row in rows for ids, _ in row)
         tokens = torch.zeros(self.clips, len(rows[0]), longest, dtype=torch.long)
-        mask, target = torch.zeros_like(tokens, dtype=torch.bool), torch.zeros_like(tokens, dtype=torch.bool)
+        mask, target = (
+            torch.zeros_like(tokens, dtype=torch.bool),
+            torch.zeros_like(tokens, dtype=torch.bool),
+        )
         for i, row in enumerate(rows):
             for j, (ids, start) in enumerate(row):
                 tokens[i, j, : len(ids)] = torch.tensor(ids)
@@ -210,7 +267,10 @@ def pretrain_vision(model: SmolVLMForConditionalGeneration, args: argparse.Names
         optimizer.step()
         if step % 50 == 49:
             right = ((logits > 0) == labels.bool()).all(-1).float().mean()
-            print(f"vision step {step + 1} loss {loss.item():.4f}, frames read right {right:.3f}", flush=True)
+            print(
+                f"vision step {step + 1} loss {loss.item():.4f}, frames read right {right:.3f}",
+                flush=True,
+            )
 
 
 def film(scenes: list[Scene], rng: np.random.Generator) -> Tensor:
@@ -227,7 +287,12 @@ def lr_scale(step: int, steps: int, warmup: int = 40) -> float:
 
 
 def train_language(
-    model: SmolVLMForConditionalGeneration, batches: ClipBatches, *, steps: int, lr: float
+    model: SmolVLMForConditionalGeneration,
+    batches: ClipBatches,
+    *,
+    steps: int,
+    lr: float,
+    save_to: Path | None = None,
 ) -> None:
     """Teach questions and answers, all of a clip's behind one shared prefix."""
     prefix = torch.tensor(batches.prefix).expand(batches.clips, -1)
@@ -241,7 +306,9 @@ def train_language(
             group["lr"] = lr * lr_scale(step, steps)
         video, tokens, mask, target = batches(step)
         features = model.get_image_features(video, return_dict=True).pooler_output
-        vision = {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)}}
+        vision = {
+            "mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)}
+        }
         prompts = Prompts(prefix, ones, ones.cumsum(-1) - 1, vision)
         logps = score_groups(model, prompts, tokens, mask)
         loss = -logps[target].mean()
@@ -249,9 +316,14 @@ def train_language(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        if save_to is not None and step % 60 == 59:
+            model.save_pretrained(save_to)
         if step % 20 == 19 or step == 0:
             kinds = [-logps[:, j][target[:, j]].mean().item() for j in range(target.shape[1])]
-            print(f"step {step + 1} loss {loss.item():.3f}, by question {np.round(kinds, 2)}", flush=True)
+            print(
+                f"step {step + 1} loss {loss.item():.3f}, by question {np.round(kinds, 2)}",
+                flush=True,
+            )
 
 
 def train(args: argparse.Namespace) -> None:
@@ -260,10 +332,16 @@ def train(args: argparse.Namespace) -> None:
     processor = build_processor()
     model = build_model(processor, args)
     batches = ClipBatches(processor, clips=args.clips, seed=args.seed)
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, vocabulary {len(processor.tokenizer)}")
-    pretrain_vision(model, args)
-    model.save_pretrained(args.output / "tower")
-    train_language(model, batches, steps=args.steps, lr=args.lr)
+    size = sum(p.numel() for p in model.parameters())
+    print(f"{size:,} parameters, vocabulary {len(processor.tokenizer)}")
+    if args.start_from is None:
+        pretrain_vision(model, args)
+        train_language(model, batches, steps=args.steps, lr=args.lr)
+        save(model, processor, args, time.monotonic() - began)
+    else:
+        model = SmolVLMForConditionalGeneration.from_pretrained(args.start_from)
+    batches.questions = search_questions
+    train_language(model, batches, steps=args.search_steps, lr=args.lr, save_to=args.output)
     save(model, processor, args, time.monotonic() - began)
 
 
@@ -276,16 +354,26 @@ def save(model, processor, args: argparse.Namespace, seconds: float) -> None:
         "seconds": round(seconds),
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__},
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
     }
     (args.output / "training.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--vision-steps", type=int, default=1000)
+    parser.add_argument("--search-steps", type=int, default=480)
+    parser.add_argument(
+        "--start-from", type=Path, help="a folder that holds the first stages' model"
+    )
     parser.add_argument("--clips", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)

@@ -4,8 +4,15 @@ A module imports only from modules above it in this list:
 
 ``overlap``    the only IoU definitions
 ``prompts``    one template per task, and the tag names
+``grammar``    what may stand inside a tag
 ``answers``    model text -> typed value, or a named reason it is not one
-``rewards``    reward functions with TRL's signature
+``gold``       is the truth usable?
+``judges``     does a caption tell an event?
+``grading``    TRL's signature around a scorer of one sample; reasons on request
+``rewards``    reward functions, and the paper's combinations
+``shaping``    shaped variants of the temporal IoU reward
+``reward_cases`` the adversarial table
+``reward_bench`` runs that table on any reward
 ``metrics``    dataset-level scores, trivial baselines, bootstrap intervals
 ``video``      decode frames; the clip carries its true times
 ``datasets``   annotation files -> records
@@ -13,10 +20,12 @@ A module imports only from modules above it in this list:
 ``grpo``       advantages, KL, losses: pure tensor functions
 ``hardware``   profiles: the numbers that change from a laptop to a cluster
 ``models``     load a model and its processor by family; records -> model inputs
-``groups``     one video, G answers: shared-prefix sampling and scoring
+``groups``     one video, G answers: the shared-prefix forward
+``rollout``    sample G answers a video
 ``evaluation`` run a model over a dataset
 ``report``     before against after: did it learn?
 ``callbacks``  what a training run shows and writes
+``config``     the options of a run
 ``training``   ``VideoGRPOTrainer`` on ``transformers.Trainer``
 ``plots``      figures
 

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers.trainer_callback import (
     ProgressCallback,
@@ -23,7 +23,7 @@ METRICS_FILE = "metrics.jsonl"
 class ProgressBar(ProgressCallback):
     """One line: reward, IoU, answer length, held-out mIoU, time left."""
 
-    shown = {
+    shown: ClassVar[dict[str, str]] = {
         "reward": "reward",
         "rewards/temporal_iou_reward/mean": "IoU",
         "completions/mean_length": "length",
@@ -72,7 +72,7 @@ class JsonLines(TrainerCallback):
     ) -> None:
         if not state.is_world_process_zero:
             return
-        folder = Path(args.output_dir)
+        folder = Path(str(args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / METRICS_FILE).open(mode, encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)

@@ -12,9 +12,10 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from vcr1_lib.answers import parse_span
-from vcr1_lib.groups import GREEDY, encode_prompts, sample_groups
+from vcr1_lib.groups import encode_prompts
 from vcr1_lib.metrics import bootstrap_interval, grounding_scores, span_ious
 from vcr1_lib.models import PromptLoader, banned_tokens, collate_prompts, family_of
+from vcr1_lib.rollout import GREEDY, sample_groups
 
 
 class Predictions(NamedTuple):

@@ -1,4 +1,4 @@
-"""One video, G answers: encode once, prefill once, score in one shared-prefix forward.
+"""One video, G answers: encode once, score all of a group in one shared-prefix forward.
 
 A group is one packed row, ``[prompt | answer 1 | ... | answer G]``. Each answer sees the
 prompt and itself; its rotary positions continue from the prompt's last token, as they
@@ -13,14 +13,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
 
 from vcr1_lib.models import base_model, family_of
-
-GREEDY = 0.0
 
 
 class Prompts(NamedTuple):
@@ -38,22 +34,6 @@ class Prompts(NamedTuple):
     attention_mask: Tensor
     position_ids: Tensor
     vision: dict[str, Any]
-
-
-class Answers(NamedTuple):
-    """Sampled answers.
-
-    Attributes:
-        tokens: ``(B, G, R)`` token ids, the end token included.
-        mask: ``(B, G, R)``, true where there is a token.
-        logps: ``(B, G, R)`` log-probability of each token under the sampling distribution.
-        finished: ``(B, G)``, false where the answer was cut at the length limit.
-    """
-
-    tokens: Tensor
-    mask: Tensor
-    logps: Tensor
-    finished: Tensor
 
 
 class Packed(NamedTuple):
@@ -106,7 +86,7 @@ def pack(prompts: Prompts, tokens: Tensor, mask: Tensor) -> Packed:
         tokens: ``(B, G, R)`` answer tokens.
         mask: ``(B, G, R)``, true on a prefix of each answer.
     """
-    batch, group, length = tokens.shape
+    batch, _, length = tokens.shape
     device = tokens.device
     lengths = mask.sum(-1)
     ends = lengths.flatten(1).cumsum(1)
@@ -126,13 +106,13 @@ def pack(prompts: Prompts, tokens: Tensor, mask: Tensor) -> Packed:
     source = torch.where(torch.arange(length, device=device) == 0, 0, columns)
     return Packed(
         torch.cat([prompts.input_ids, ids], dim=1),
-        _visible(owner),
+        visible(owner),
         torch.cat([prompts.position_ids, first + offset], dim=-1),
         torch.where(mask, source, 0),
     )
 
 
-def _visible(owner: Tensor) -> Tensor:
+def visible(owner: Tensor) -> Tensor:
     """Turn owners ``(B, L)`` into the mask ``(B, 1, L, L)``: the prompt, and one's own past."""
     query, key = owner[:, :, None], owner[:, None, :]
     column = torch.arange(owner.shape[1], device=owner.device)
@@ -143,7 +123,7 @@ def _visible(owner: Tensor) -> Tensor:
     return ((shared & past & (key >= 0)) | itself)[:, None]
 
 
-def _attention_mask(model: nn.Module, visible: Tensor) -> Tensor:
+def model_mask(model: nn.Module, seen: Tensor) -> Tensor:
     """Return the mask in the form the model's attention takes.
 
     Raises:
@@ -151,10 +131,10 @@ def _attention_mask(model: nn.Module, visible: Tensor) -> Tensor:
     """
     kind = base_model(model).config._attn_implementation
     if kind == "sdpa":
-        return visible
+        return seen
     if kind == "eager":
         dtype = next(model.parameters()).dtype
-        return torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
+        return torch.zeros_like(seen, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)
     raise ValueError(
         f"a shared prefix needs attn_implementation 'sdpa' or 'eager', this model uses {kind!r}; "
         "load it with attn_implementation='sdpa'"
@@ -201,7 +181,7 @@ def score_groups(
     kept = packed.input_ids.shape[1] - prompts.input_ids.shape[1] + 1
     logits = model(
         input_ids=packed.input_ids,
-        attention_mask=_attention_mask(model, packed.attention_mask),
+        attention_mask=model_mask(model, packed.attention_mask),
         position_ids=packed.position_ids,
         logits_to_keep=kept,
         use_cache=False,
@@ -245,94 +225,3 @@ def score_rows(
     logps = token_logps(logits, temperature=temperature, banned=banned)
     chosen = logps.gather(-1, tokens[0, ..., None])[None, ..., 0]
     return chosen.where(mask, chosen.new_zeros(()))
-
-
-def answer_noise(seed: int, step: int, row_ids: list[int], *, group: int, length: int) -> Tensor:
-    """Return the uniform numbers that decide every sampled token.
-
-    Each answer's numbers depend on (seed, step, row, answer) alone, so a run does not
-    change with the batch split, the number of processes or a restart.
-
-    Returns:
-        ``(B, G, R)`` in [0, 1).
-    """
-    draws = [
-        [np.random.default_rng((seed, step, row, answer)).random(length) for answer in range(group)]
-        for row in row_ids
-    ]
-    return torch.from_numpy(np.array(draws))
-
-
-@torch.no_grad()
-def sample_groups(
-    model: nn.Module,
-    prompts: Prompts,
-    *,
-    noise: Tensor,
-    eos_token_id: int,
-    temperature: float = 1.0,
-    banned: Tensor | None = None,
-) -> Answers:
-    """Sample G answers a prompt with one prefill and one key-value cache of the prompt.
-
-    The G answers of a group decode as the newest columns of one row: at each step G query
-    tokens enter, each sees the prompt and its own earlier tokens. The prompt's cache is
-    never copied.
-
-    Args:
-        model: The policy.
-        prompts: ``B`` prompts.
-        noise: ``(B, G, R)`` uniforms in [0, 1), see :func:`answer_noise`; its shape sets the
-            number of answers and their longest length.
-        eos_token_id: The token that ends an answer.
-        temperature: 0 takes the most likely token.
-        banned: ``(V,)`` tokens never to take.
-    """
-    batch, group, limit = noise.shape
-    device = prompts.input_ids.device
-    cache = DynamicCache()
-    prompt_owner = prompts.attention_mask.long() - 1
-    logits = model(
-        input_ids=prompts.input_ids,
-        attention_mask=_attention_mask(model, _visible(prompt_owner)),
-        position_ids=prompts.position_ids,
-        past_key_values=cache,
-        logits_to_keep=1,
-        **prompts.vision,
-    ).logits.expand(batch, group, -1)
-
-    seen = (prompt_owner == 0)[:, None, None, :].expand(batch, 1, group, -1)
-    own = torch.eye(group, dtype=torch.bool, device=device).expand(batch, 1, group, group)
-    position = prompts.position_ids[..., -1:] + 1
-    alive = torch.ones(batch, group, dtype=torch.bool, device=device)
-    tokens, logps, masks = [], [], []
-    for step in range(limit):
-        scores = token_logps(logits, temperature=temperature, banned=banned)
-        token = _choose(scores, noise[..., step].to(device), temperature)
-        tokens.append(token.where(alive, torch.full_like(token, eos_token_id)))
-        logps.append(scores.gather(-1, token[..., None])[..., 0] * alive)
-        masks.append(alive)
-        alive = alive & (token != eos_token_id)
-        if not alive.any() or step == limit - 1:
-            break
-        seen = torch.cat([seen, own], dim=-1)
-        logits = model(
-            input_ids=tokens[-1],
-            attention_mask=_attention_mask(model, seen),
-            position_ids=position.expand(*position.shape[:-1], group) + step,
-            past_key_values=cache,
-        ).logits
-    return Answers(
-        torch.stack(tokens, -1), torch.stack(masks, -1), torch.stack(logps, -1), ~alive
-    )
-
-
-def _choose(logps: Tensor, uniform: Tensor, temperature: float) -> Tensor:
-    """Take the most likely token, or invert the cumulative distribution at ``uniform``."""
-    if temperature == GREEDY:
-        return logps.argmax(-1)
-    cumulative = logps.double().exp().cumsum(-1)
-    # The last cumulative value is only nearly 1: scale by it and stay below it.
-    total = cumulative[..., -1:]
-    target = (uniform.double()[..., None] * total).minimum(total.nextafter(total.new_zeros(())))
-    return torch.searchsorted(cumulative, target, right=True).squeeze(-1)

@@ -49,8 +49,8 @@ def grounding_scores(ious: ArrayLike) -> dict[str, float]:
     Raises:
         ValueError: If there are none, or one lies outside [0, 1].
 
-    >>> grounding_scores([0.0, 0.5, 1.0])
-    {'mIoU': 0.5, 'R1@0.3': 0.6666666666666666, 'R1@0.5': 0.6666666666666666, 'R1@0.7': 0.3333333333333333}
+    >>> grounding_scores([0.0, 0.5])
+    {'mIoU': 0.25, 'R1@0.3': 0.5, 'R1@0.5': 0.5, 'R1@0.7': 0.0}
     """
     values = np.asarray(ious, dtype=np.float64)
     if values.size == 0:
@@ -175,6 +175,6 @@ def best_remap(preds: ArrayLike, targets: ArrayLike, durations: ArrayLike) -> Re
 def span_ious(preds: ArrayLike, targets: ArrayLike) -> NDArray[np.float64]:
     """Return ``(N,)`` IoUs of spans ``(N, 2)``, 0 where a prediction is NaN."""
     predicted = np.asarray(preds, dtype=np.float64)
-    readable = ~np.isnan(predicted).any(-1)
+    readable = np.asarray(~np.isnan(predicted).any(-1))
     ious = interval_ious(np.where(readable[:, None], predicted, 0.0), np.asarray(targets))
     return np.where(readable, ious, 0.0)

@@ -43,7 +43,7 @@ class Family(NamedTuple):
 
 def base_model(model: nn.Module) -> Any:
     """Return the Transformers model inside a PEFT or data-parallel wrapper, if any."""
-    inner = getattr(model, "module", model)
+    inner: Any = getattr(model, "module", model)
     return inner.get_base_model() if hasattr(inner, "get_base_model") else inner
 
 
@@ -104,7 +104,9 @@ def family_of(model: nn.Module) -> Family:
     return FAMILIES[name]
 
 
-def collate_prompts(rows: Sequence[BatchFeature], family: Family, pad_token_id: int) -> dict[str, Any]:
+def collate_prompts(
+    rows: Sequence[BatchFeature], family: Family, pad_token_id: int
+) -> dict[str, Any]:
     """Join processed prompts into one batch, padded on the left.
 
     Args:
@@ -206,7 +208,7 @@ class PromptLoader:
         max_frames: int = DEFAULT_MAX_FRAMES,
         change_clip: Callable[[Clip], Clip] | None = None,
         cache_bytes: int = 1 << 30,
-    ):
+    ) -> None:
         self.processor = processor
         self.fps, self.max_frames = fps, max_frames
         self.change_clip = change_clip

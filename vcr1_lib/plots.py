@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,7 +93,7 @@ def run_figure(log: Sequence[dict[str, Any]], *, title: str = "") -> go.Figure:
     figure.update_layout(title=title, template="plotly_white", height=620, hovermode="x unified")
     for index, panel in enumerate(panels):
         row, col = divmod(index, 2)
-        for colour, (label, (steps, values)) in zip(PALETTE, panel.lines.items(), strict=False):
+        for colour, (label, (steps, values)) in zip(cycle(PALETTE), panel.lines.items()):
             whole = len(steps) <= SMOOTHING_STEPS * 4
             shown = values if whole else smooth(values)
             if not whole:
@@ -105,7 +106,7 @@ def run_figure(log: Sequence[dict[str, Any]], *, title: str = "") -> go.Figure:
                 line={"color": colour, "width": 2.5}, row=row + 1, col=col + 1,
             )  # fmt: skip
         figure.update_xaxes(title_text="step", row=row + 1, col=col + 1)
-        figure.update_yaxes(title_text=panel.unit, rangemode="tozero", row=row + 1, col=col + 1)
+        figure.update_yaxes(title_text=panel.unit, row=row + 1, col=col + 1)
     return figure
 
 
@@ -114,7 +115,7 @@ def run_picture(log: Sequence[dict[str, Any]], *, title: str = "") -> bytes:
     with matplotlib.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(10, 6), layout="constrained")
         for axes, panel in zip(figure.subplots(2, 2).flat, run_panels(log), strict=True):
-            for colour, (label, (steps, values)) in zip(PALETTE, panel.lines.items(), strict=False):
+            for colour, (label, (steps, values)) in zip(cycle(PALETTE), panel.lines.items()):
                 whole = len(steps) <= SMOOTHING_STEPS * 4
                 if not whole:
                     axes.plot(steps, values, color=colour, alpha=0.25, linewidth=1)
@@ -123,9 +124,9 @@ def run_picture(log: Sequence[dict[str, Any]], *, title: str = "") -> bytes:
                     linewidth=2, marker="o" if whole else None,
                 )  # fmt: skip
             axes.set(title=panel.title, xlabel="step", ylabel=panel.unit)
-            axes.set_ylim(bottom=0)
             axes.grid(alpha=0.25)
-            axes.legend(frameon=False)
+            if panel.lines:
+                axes.legend(frameon=False)
         figure.suptitle(title)
         return _png(figure)
 
@@ -155,11 +156,14 @@ def filmstrip_picture(
     for edge in np.linspace(0, clip.duration_seconds, shown, endpoint=False)[1:]:
         top.axvline(edge, color="white", linewidth=2)
     top.set_yticks([])
-    for row, (colour, (label, (start, end))) in enumerate(
-        zip(PALETTE, spans.items(), strict=False)
-    ):
+    for row, (colour, (label, (start, end))) in enumerate(zip(cycle(PALETTE), spans.items())):
         bottom.barh(row, end - start, left=start, color=colour, height=0.6)
-        bottom.text(end + 0.2, row, f"{label}: {start:g} to {end:g} s", va="center")
+        bottom.text(
+            min(end + 0.2, clip.duration_seconds),
+            row,
+            f"{label}: {start:g} to {end:g} s",
+            va="center",
+        )
     bottom.set(xlim=(0, clip.duration_seconds), ylim=(len(spans) - 0.4, -0.6), xlabel="seconds")
     bottom.set_yticks([])
     return _png(figure)

@@ -14,9 +14,18 @@ import transformers
 from numpy.typing import NDArray
 
 from vcr1_lib.evaluation import Predictions
-from vcr1_lib.metrics import Interval, apply_remap, best_fixed_span, best_remap
-from vcr1_lib.metrics import bootstrap_interval, first_half, fixed_span, grounding_scores
-from vcr1_lib.metrics import span_ious, whole_clip
+from vcr1_lib.metrics import (
+    Interval,
+    apply_remap,
+    best_fixed_span,
+    best_remap,
+    bootstrap_interval,
+    first_half,
+    fixed_span,
+    grounding_scores,
+    span_ious,
+    whole_clip,
+)
 
 Records = Sequence[dict[str, Any]]
 REMAP_NAME = "base, best fixed remap"

@@ -11,93 +11,31 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 
 from vcr1_lib.callbacks import JsonLines, ProgressBar, StopOnInterrupt
+from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.evaluation import answer_greedily, read_predictions
-from vcr1_lib.groups import Answers, Prompts, answer_noise, encode_prompts, sample_groups
-from vcr1_lib.groups import score_groups, with_pixels
-from vcr1_lib.grpo import LossType, ScaleRewards, combine_rewards, group_advantages
-from vcr1_lib.grpo import grpo_loss, is_flat
-from vcr1_lib.models import PromptLoader, banned_tokens, base_model, collate_prompts, family_of
-from vcr1_lib.video import DEFAULT_FPS, DEFAULT_MAX_FRAMES
+from vcr1_lib.groups import Prompts, encode_prompts, score_groups, with_pixels
+from vcr1_lib.grpo import combine_rewards, group_advantages, grpo_loss, is_flat
+from vcr1_lib.models import PromptLoader, banned_tokens, collate_prompts, family_of
+from vcr1_lib.rollout import Answers, answer_noise, sample_groups
 
 RewardFunc = Callable[..., list[float | None]]
 COMPLETIONS_FILE = "completions.jsonl"
 
 
-@dataclass
-class VideoGRPOConfig(TrainingArguments):
-    """Options of :class:`VideoGRPOTrainer`; every other one is ``TrainingArguments``'.
-
-    Defaults are those of VideoChat-R1's training scripts (arXiv 2504.06958 and its code)
-    where they state one, except ``beta``: 0 as in TRL, 0.04 in those scripts.
-
-    Args:
-        num_generations: Answers a group, G.
-        max_completion_length: Longest answer, in tokens.
-        temperature: Of sampling; the answers are scored under the same distribution.
-        beta: Weight of the KL term; the reference policy is the model without its adapters,
-            or a frozen copy.
-        epsilon: Lower clip range.
-        epsilon_high: Upper clip range, ``None`` for ``epsilon``.
-        loss_type: ``"grpo"``, ``"bnpo"``, ``"dr_grpo"`` or ``"dapo"``.
-        scale_rewards: ``"group"``, ``"batch"`` or ``"none"``.
-        reward_weights: One a reward function, ``None`` for all 1.
-        fps: Frames a second taken from each clip.
-        max_frames: At most this many frames.
-        train_vision: Also train the vision tower; it is frozen otherwise and encoded once
-            a step.
-        log_completions: Write every sampled answer with its rewards to
-            ``completions.jsonl`` in the output folder.
-    """
-
-    num_generations: int = 8
-    max_completion_length: int = 1024
-    temperature: float = 1.0
-    beta: float = 0.0
-    epsilon: float = 0.2
-    epsilon_high: float | None = None
-    loss_type: LossType = "grpo"
-    scale_rewards: ScaleRewards = "group"
-    reward_weights: list[float] | None = None
-    fps: float = DEFAULT_FPS
-    max_frames: int = DEFAULT_MAX_FRAMES
-    train_vision: bool = False
-    log_completions: bool = False
-
-    learning_rate: float = 1e-6
-    lr_scheduler_type: str = "linear"
-    per_device_train_batch_size: int = field(default=1, metadata={"help": "Groups a device."})
-    remove_unused_columns: bool = False
-    label_names: list[str] | None = field(default_factory=list)
-    logging_steps: float = 1
-    report_to: str | list[str] | None = "none"
-    dataloader_drop_last: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.num_generations < 1:
-            raise ValueError(f"expected num_generations >= 1, got {self.num_generations}")
-        if self.temperature <= 0:
-            raise ValueError(
-                f"expected temperature > 0, got {self.temperature}: "
-                "greedy answers are all the same, so a group would have nothing to compare"
-            )
-
-
 class Records(Dataset[dict[str, Any]]):
     """A list of records as a map-style dataset."""
 
-    def __init__(self, records: Sequence[dict[str, Any]]):
+    def __init__(self, records: Sequence[dict[str, Any]]) -> None:
         self.records = records
 
     def __len__(self) -> int:
@@ -120,6 +58,9 @@ class VideoGRPOTrainer(Trainer):
         callbacks: As in ``Trainer``.
     """
 
+    args: VideoGRPOConfig  # type: ignore[assignment]
+    processing_class: Any
+    model: Any
     # The loss below already averages over the accumulation window.
     loss_is_scaled_for_ga = True
 
@@ -132,7 +73,7 @@ class VideoGRPOTrainer(Trainer):
         eval_dataset: Sequence[dict[str, Any]] | None = None,
         processing_class: Any = None,
         callbacks: list[TrainerCallback] | None = None,
-    ):
+    ) -> None:
         self.reward_funcs = [reward_funcs] if callable(reward_funcs) else list(reward_funcs)
         self.reward_names = [getattr(f, "__name__", type(f).__name__) for f in self.reward_funcs]
         weights = args.reward_weights or [1.0] * len(self.reward_funcs)
@@ -177,7 +118,9 @@ class VideoGRPOTrainer(Trainer):
         """Sample and score the answers of one whole accumulation window."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         rollouts = [self._rollout(batch, device) for batch in batches]
-        tokens = torch.tensor([float(sum(r["answers"].mask.sum() for r in rollouts))], device=device)
+        tokens = torch.tensor(
+            [float(sum(r["answers"].mask.sum() for r in rollouts))], device=device
+        )
         return rollouts, self.accelerator.reduce(tokens, "mean")[0].clamp(min=1)
 
     def _prepare_inputs(self, inputs: Any) -> Any:
@@ -323,7 +266,8 @@ class VideoGRPOTrainer(Trainer):
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
         """Answer the held-out questions greedily and log mIoU and R1@m."""
-        records = list(self.eval_dataset if eval_dataset is None else eval_dataset)
+        chosen: Any = self.eval_dataset if eval_dataset is None else eval_dataset
+        records = list(chosen)
         model = self.accelerator.unwrap_model(self.model)
         texts = answer_greedily(
             model, self.loader, records, max_completion_length=self.args.max_completion_length
@@ -346,7 +290,7 @@ class VideoGRPOTrainer(Trainer):
         self, records: list[dict[str, Any]], texts: list[str], rewards: Tensor
     ) -> None:
         group = self.args.num_generations
-        folder = Path(self.args.output_dir)
+        folder = Path(str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / COMPLETIONS_FILE).open("a", encoding="utf-8") as file:
             for i, text in enumerate(texts):

@@ -6,6 +6,7 @@ function. Times are the container's own, counted from the first frame of the str
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,7 +54,7 @@ class Clip(NamedTuple):
         return {
             "fps": float(MILLISECONDS),
             "frames_indices": indices.tolist(),
-            "total_num_frames": int(round(step * len(indices))),
+            "total_num_frames": round(step * len(indices)),
             "duration": self.duration_seconds,
         }
 
@@ -116,7 +117,7 @@ def _damaged(path: Path, error: Exception) -> VideoError:
 
 
 class _DecordReader:
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         self.path = path
         try:
             self.reader = decord.VideoReader(str(path), num_threads=1)
@@ -136,7 +137,7 @@ class _DecordReader:
 
 
 class _PyAVReader:
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         import av
 
         self.path = path
@@ -146,17 +147,19 @@ class _PyAVReader:
                 if not container.streams.video:
                     raise VideoError(f"{path} has no video stream: remove it or re-encode it")
                 stream = container.streams.video[0]
+                unit, rate = stream.time_base or Fraction(1), stream.base_rate or Fraction(1)
                 stamps = sorted(
-                    (float(packet.pts * stream.time_base), float(packet.duration * stream.time_base))
+                    float(packet.pts * unit)
                     for packet in container.demux(stream)
                     if packet.pts is not None
                 )
         except self.error as error:
             raise _damaged(path, error) from error
-        starts = np.array([start for start, _ in stamps])
-        origin = starts[0] if len(starts) else 0.0
-        self.starts = starts - origin
-        self.end = sum(stamps[-1]) - origin if stamps else 0.0
+        if stream.frames > len(stamps):
+            raise VideoError(f"{path} ends before its last frame: re-encode it with ffmpeg")
+        starts = np.array(stamps)
+        self.starts = starts - starts[0] if stamps else starts
+        self.end = float(self.starts[-1] + 1 / rate) if stamps else 0.0
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         import av

@@ -84,7 +84,9 @@ def read_charades_sta(
             }
         )
     if not records:
-        raise AnnotationError(f"{annotations} holds no usable line: expected 'VIDEO START END##sentence'")
+        raise AnnotationError(
+            f"{annotations} holds no usable line: expected 'VIDEO START END##sentence'"
+        )
     return records
 
 
@@ -98,7 +100,18 @@ def _read_lengths(path: Path) -> dict[str, float]:
     rows = csv.DictReader(_read_text(path).splitlines(keepends=True))
     if not {"id", "length"} <= set(rows.fieldnames or ()):
         raise AnnotationError(f"{path}: expected columns 'id' and 'length', got {rows.fieldnames}")
-    return {row["id"]: float(row["length"]) for row in rows}
+    lengths = {}
+    for row in rows:
+        try:
+            lengths[row["id"]] = float(row["length"])
+        except (TypeError, ValueError):
+            lengths[row["id"]] = math.nan
+        if not 0 < lengths[row["id"]] < math.inf:
+            raise AnnotationError(
+                f"{path}, line {rows.line_num}: expected a length in seconds above 0, "
+                f"got {row['length']!r}; correct it"
+            )
+    return lengths
 
 
 def _parse(line: str) -> tuple[str, tuple[float, float], str]:
@@ -120,5 +133,7 @@ def _duration(
     if video_id not in seconds:
         raise ValueError(f"clip {video_id!r} has no length in {lengths}")
     if span[0] >= seconds[video_id]:
-        raise ValueError(f"the span starts at {span[0]:g} s, after the clip's {seconds[video_id]:g} s")
+        raise ValueError(
+            f"the span starts at {span[0]:g} s, after the clip's {seconds[video_id]:g} s"
+        )
     return seconds[video_id]

@@ -1,0 +1,122 @@
+"""Sample G answers a video: one prefill, one cache, seeded noise.
+
+Notation as in :mod:`vcr1_lib.groups`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from vcr1_lib.groups import Prompts, model_mask, token_logps, visible
+
+GREEDY = 0.0
+
+
+class Answers(NamedTuple):
+    """Sampled answers.
+
+    Attributes:
+        tokens: ``(B, G, R)`` token ids, the end token included.
+        mask: ``(B, G, R)``, true where there is a token.
+        logps: ``(B, G, R)`` log-probability of each token under the sampling distribution.
+        finished: ``(B, G)``, false where the answer was cut at the length limit.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+    logps: Tensor
+    finished: Tensor
+
+
+def answer_noise(seed: int, step: int, row_ids: list[int], *, group: int, length: int) -> Tensor:
+    """Return the uniform numbers that decide every sampled token.
+
+    Each answer's numbers depend on (seed, step, row, answer) alone, so a run does not
+    change with the batch split, the number of processes or a restart.
+
+    Returns:
+        ``(B, G, R)`` in [0, 1).
+    """
+    draws = [
+        [np.random.default_rng((seed, step, row, answer)).random(length) for answer in range(group)]
+        for row in row_ids
+    ]
+    return torch.from_numpy(np.array(draws))
+
+
+@torch.no_grad()
+def sample_groups(
+    model: nn.Module,
+    prompts: Prompts,
+    *,
+    noise: Tensor,
+    eos_token_id: int,
+    temperature: float = 1.0,
+    banned: Tensor | None = None,
+) -> Answers:
+    """Sample G answers a prompt with one prefill and one key-value cache of the prompt.
+
+    The G answers of a group decode as the newest columns of one row: at each step G query
+    tokens enter, each sees the prompt and its own earlier tokens. The prompt's cache is
+    never copied.
+
+    Args:
+        model: The policy.
+        prompts: ``B`` prompts.
+        noise: ``(B, G, R)`` uniforms in [0, 1), see :func:`answer_noise`; its shape sets the
+            number of answers and their longest length.
+        eos_token_id: The token that ends an answer.
+        temperature: 0 takes the most likely token.
+        banned: ``(V,)`` tokens never to take.
+    """
+    batch, group, limit = noise.shape
+    device = prompts.input_ids.device
+    cache = DynamicCache()
+    prompt_owner = prompts.attention_mask.long() - 1
+    logits = model(
+        input_ids=prompts.input_ids,
+        attention_mask=model_mask(model, visible(prompt_owner)),
+        position_ids=prompts.position_ids,
+        past_key_values=cache,
+        logits_to_keep=1,
+        **prompts.vision,
+    ).logits.expand(batch, group, -1)
+
+    seen = (prompt_owner == 0)[:, None, None, :].expand(batch, 1, group, -1)
+    own = torch.eye(group, dtype=torch.bool, device=device).expand(batch, 1, group, group)
+    position = prompts.position_ids[..., -1:] + 1
+    alive = torch.ones(batch, group, dtype=torch.bool, device=device)
+    tokens, logps, masks = [], [], []
+    for step in range(limit):
+        scores = token_logps(logits, temperature=temperature, banned=banned)
+        token = _choose(scores, noise[..., step].to(device), temperature)
+        tokens.append(token.where(alive, torch.full_like(token, eos_token_id)))
+        logps.append(scores.gather(-1, token[..., None])[..., 0] * alive)
+        masks.append(alive)
+        alive = alive & (token != eos_token_id)
+        if not alive.any() or step == limit - 1:
+            break
+        seen = torch.cat([seen, own], dim=-1)
+        logits = model(
+            input_ids=tokens[-1],
+            attention_mask=model_mask(model, seen),
+            position_ids=position.expand(*position.shape[:-1], group) + step,
+            past_key_values=cache,
+        ).logits
+    return Answers(torch.stack(tokens, -1), torch.stack(masks, -1), torch.stack(logps, -1), ~alive)
+
+
+def _choose(logps: Tensor, uniform: Tensor, temperature: float) -> Tensor:
+    """Take the most likely token, or invert the cumulative distribution at ``uniform``."""
+    if temperature == GREEDY:
+        return logps.argmax(-1)
+    cumulative = logps.double().exp().cumsum(-1)
+    # The last cumulative value is only nearly 1: scale by it and stay below it.
+    total = cumulative[..., -1:]
+    target = (uniform.double()[..., None] * total).minimum(total.nextafter(total.new_zeros(())))
+    return torch.searchsorted(cumulative, target, right=True).squeeze(-1)
