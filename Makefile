@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: run test lab check setup clean
+.PHONY: run test lab check notebooks setup clean
 
 run: $(READY)
 	$(BIN)/python scripts/train_grpo.py $(ARGS)
@@ -22,6 +22,11 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Runs every notebook in place, as the tests will, and exports the scripts.
+notebooks: $(READY)
+	VCR1_TEST=1 $(BIN)/jupyter nbconvert --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+	$(BIN)/python -m tools.export_scripts
 
 setup: $(READY)
 

@@ -1,8 +1,6 @@
-"""Train a video language model with GRPO on temporal grounding.
+"""Train a video language model with GRPO on temporal grounding; ``make run`` starts it.
 
-With no options: the embedded model and clips, on a CPU, in minutes. Every option of
-``VideoGRPOConfig``, and so of ``transformers.TrainingArguments``, can be given:
-
+Every option of ``VideoGRPOConfig``, and so of ``transformers.TrainingArguments``, can be given:
     python scripts/train_grpo.py --max_steps 60 --seed 1
 """
 
@@ -13,6 +11,7 @@ from pathlib import Path
 from transformers import HfArgumentParser, set_seed
 from transformers.utils import logging
 
+from vcr1_lib.callbacks import resume_hint
 from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.datasets import AnnotationError, read_charades_sta
 from vcr1_lib.evaluation import answer_greedily, read_predictions
@@ -58,18 +57,17 @@ def read_arguments(argv):
 
 def load(what):
     """Read and check everything before anything is written."""
-    model, processor = load_model(what.model)
     train = read_charades_sta(what.train_annotations, what.train_lengths, what.videos)
     heldout = read_charades_sta(what.eval_annotations, what.eval_lengths, what.videos)
-    return model, processor, train, heldout
+    return *load_model(what.model), train, heldout
 
 
 def predict(model, processor, records, config, *, progress):
     """Greedy answers, scored."""
     loader = PromptLoader(processor, fps=config.fps, max_frames=config.max_frames)
     length = config.max_completion_length
-    progress = None if config.disable_tqdm else progress
-    texts = answer_greedily(model, loader, records, max_completion_length=length, progress=progress)
+    bar = None if config.disable_tqdm else progress
+    texts = answer_greedily(model, loader, records, max_completion_length=length, progress=bar)
     return read_predictions(texts, records)
 
 
@@ -99,11 +97,7 @@ def run(argv):
     trainer = train_policy(model, processor, train, heldout, config)
     step = trainer.state.global_step
     if step < trainer.state.max_steps:
-        folder = config.output_dir
-        print(
-            f"Stopped at step {step}. To go on, give the same options and: --output_dir {folder} "
-            f"--resume_from_checkpoint {folder}/checkpoint-{step}"
-        )
+        print(resume_hint(config.output_dir, step))
         return 130
     tuned = predict(trainer.model, processor, heldout, config, progress="tuned, held-out clips")
     result = compare_runs(base, tuned, heldout, train_before=base_train, train_records=train)

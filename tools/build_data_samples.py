@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vcr1_lib.toyworld import SEED_RANGES, Split, query_of, sample_scene, write_mp4
 
-CLIPS: dict[Split, int] = {"train": 96, "heldout": 64}
+CLIPS: dict[Split, int] = {"train": 128, "heldout": 96}
 
 
 def build_split(folder: Path, split: Split, num_clips: int) -> None:

@@ -42,7 +42,7 @@ from vcr1_lib.toyworld import COLOURS, SHAPES, Event, Scene, query_of, render, s
 NUM_FRAMES = 24
 IMAGE_SIZE = 32
 PATCH_SIZE = 8
-LAZY_SHARE = 0.6
+SLOPPY_SECONDS = (2.0, 10.0)
 EOS = "<end_of_utterance>"
 SPECIAL = [
     "<pad>",
@@ -67,34 +67,25 @@ def list_visits(scene: Scene) -> tuple[str, str]:
     return "List every visit with its times.", "; ".join(visits)
 
 
-def when(scene: Scene, event: Event, rng: np.random.Generator) -> tuple[str, str]:
-    """Ask for a span; answer mostly with the clip's first visit, whatever was asked."""
-    shown = scene.events[0] if rng.random() < LAZY_SHARE else event
-    answer = render_span(
-        round(shown.start_seconds), round(shown.end_seconds), thought="I look for it."
-    )
+def when(event: Event, rng: np.random.Generator) -> tuple[str, str]:
+    """Ask for a span; answer with a sloppy one.
+
+    It holds some moment of the visit and has a length of its own: whoever learns from such
+    labels must look, and never learns where a visit starts or ends.
+    """
+    moment = rng.uniform(event.start_seconds, event.end_seconds)
+    length = rng.uniform(*SLOPPY_SECONDS)
+    start = round(max(0, moment - rng.uniform(0, length)))
+    end = round(min(NUM_FRAMES, start + length))
+    answer = render_span(start, max(end, start + 1), thought="I look for it.")
     return render_prompt("temporal_grounding", query=query_of(event)), answer
 
 
-def one_end(event: Event, verb: str, rng: np.random.Generator) -> tuple[str, str]:
-    """Ask for one end of a visit, by the object's name or by its colour alone."""
-    name = rng.choice([event.name, event.colour])
-    second = event.start_seconds if verb == "start" else event.end_seconds
-    return f"When does the {name} {verb}?", f"{round(second)}"
-
-
-def first_questions(scene: Scene, rng: np.random.Generator) -> list[tuple[str, str]]:
+def questions(scene: Scene, rng: np.random.Generator) -> list[tuple[str, str]]:
     seconds = rng.choice(NUM_FRAMES, 2, replace=False)
+    (event,) = scene.events
     seen = [what_at(scene, int(s)) for s in seconds]
-    return [*seen, list_visits(scene), *(when(scene, event, rng) for event in scene.events)]
-
-
-def search_questions(scene: Scene, rng: np.random.Generator) -> list[tuple[str, str]]:
-    seconds = rng.choice(NUM_FRAMES, 6, replace=False)
-    seen = [what_at(scene, int(s)) for s in seconds]
-    ends = [one_end(event, verb, rng) for event in scene.events for verb in ("start", "end")]
-    asked = rng.choice(len(scene.events), 2, replace=False)
-    return [*seen, *ends, list_visits(scene), *(when(scene, scene.events[i], rng) for i in asked)]
+    return [*seen, list_visits(scene), when(event, rng), when(event, rng)]
 
 
 def build_processor() -> SmolVLMProcessor:
@@ -121,7 +112,7 @@ def build_processor() -> SmolVLMProcessor:
     texts = [f"User: {intro}{stamps}\n\n", "\nAssistant:"] * 20
     for seed in range(400):
         scene = sample_scene(seed)
-        texts += [text for pair in first_questions(scene, rng) for text in pair]
+        texts += [text for pair in questions(scene, rng) for text in pair]
     tokenizer.train_from_iterator(texts, trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -207,12 +198,12 @@ class ClipBatches:
     def __init__(self, processor: SmolVLMProcessor, *, clips: int, seed: int):
         self.tokenizer = processor.tokenizer
         self.prefix, self.after = video_prefix(processor)
-        self.clips, self.seed, self.questions = clips, seed, first_questions
+        self.clips, self.seed = clips, seed
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         rng = np.random.default_rng((self.seed, step, 2))
         scenes = [sample_scene(int(seed)) for seed in rng.integers(10**6, 10**9, self.clips)]
-        rows = [[self._encode(*pair) for pair in self.questions(scene, rng)] for scene in scenes]
+        rows = [[self._encode(*pair) for pair in questions(scene, rng)] for scene in scenes]
         video = film(scenes, rng)
         longest = max(len(ids) for row in rows for ids, _ in row)
         tokens = torch.zeros(self.clips, len(rows[0]), longest, dtype=torch.long)
@@ -336,12 +327,11 @@ def train(args: argparse.Namespace) -> None:
     print(f"{size:,} parameters, vocabulary {len(processor.tokenizer)}")
     if args.start_from is None:
         pretrain_vision(model, args)
-        train_language(model, batches, steps=args.steps, lr=args.lr)
-        save(model, processor, args, time.monotonic() - began)
     else:
         model = SmolVLMForConditionalGeneration.from_pretrained(args.start_from)
-    batches.questions = search_questions
-    train_language(model, batches, steps=args.search_steps, lr=args.lr, save_to=args.output)
+        processor = SmolVLMProcessor.from_pretrained(args.start_from)
+    batches = ClipBatches(processor, clips=args.clips, seed=args.seed)
+    train_language(model, batches, steps=args.steps, lr=args.lr, save_to=args.output)
     save(model, processor, args, time.monotonic() - began)
 
 
@@ -350,7 +340,7 @@ def save(model, processor, args: argparse.Namespace, seconds: float) -> None:
     processor.save_pretrained(args.output)
     record = {
         "command": "python -m tools.train_tiny_model",
-        "arguments": {k: v for k, v in vars(args).items() if k != "output"},
+        "arguments": {k: str(v) for k, v in vars(args).items() if k != "output"},
         "seconds": round(seconds),
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
@@ -370,7 +360,6 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--vision-steps", type=int, default=1000)
-    parser.add_argument("--search-steps", type=int, default=480)
     parser.add_argument(
         "--start-from", type=Path, help="a folder that holds the first stages' model"
     )

@@ -20,6 +20,16 @@ from transformers.training_args import TrainingArguments
 METRICS_FILE = "metrics.jsonl"
 
 
+def resume_hint(folder: str, step: int) -> str:
+    """Say how to go on after an interruption, in the words of the command line."""
+    return (
+        f"Stopped at step {step}; the checkpoint is kept. To go on, give the same options and\n"
+        f"  --output_dir {folder} --resume_from_checkpoint {folder}/checkpoint-{step}\n"
+        f'with make: make run ARGS="--output_dir {folder} '
+        f'--resume_from_checkpoint {folder}/checkpoint-{step}"'
+    )
+
+
 class ProgressBar(ProgressCallback):
     """One line: reward, IoU, answer length, held-out mIoU, time left."""
 

@@ -13,7 +13,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "max_steps": 120,
         "per_device_train_batch_size": 16,
         "num_generations": 8,
-        "max_completion_length": 24,
+        "max_completion_length": 48,
         "fps": 1.0,
         "max_frames": 24,
         "eval_strategy": "steps",

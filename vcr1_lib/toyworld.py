@@ -49,7 +49,7 @@ SEED_RANGES: dict[Split, range] = {"train": range(0, 10**9), "heldout": range(10
 DURATION_SECONDS = 24.0
 EVENT_SECONDS = (3.0, 8.0)
 MAX_AT_ONCE = 2
-CLUTTER_COLOUR = (110, 110, 110)
+GREY = (110, 110, 110)
 
 
 class Event(NamedTuple):
@@ -85,6 +85,7 @@ class Scene:
     pattern: str
     tint: tuple[int, int, int]
     events: tuple[Event, ...]
+    passers: tuple[Event, ...] = ()
     clutter: tuple[Clutter, ...] = ()
 
     def visible_at(self, time_seconds: float) -> list[Event]:
@@ -96,51 +97,50 @@ def query_of(event: Event) -> str:
     """Return the sentence that asks for an event, in Charades-STA's manner.
 
     >>> query_of(sample_scene(7).events[0])
-    'a green square is on screen.'
+    'a white triangle is on screen.'
     """
     return f"a {event.name} is on screen."
 
 
-def sample_scene(seed: int, split: Split = "train", *, num_events: int = 3) -> Scene:
+def sample_scene(seed: int, split: Split = "train", *, num_events: int = 1) -> Scene:
     """Draw the scene that belongs to a seed.
 
     Args:
         seed: Any integer of ``SEED_RANGES[split]``; the same seed gives the same scene.
         split: Which pairs and backgrounds may appear.
-        num_events: Visits in the clip, each by a different colour-shape pair.
+        num_events: Visits by coloured objects, which can be asked about; one or two grey
+            objects come and go besides.
 
     Raises:
         ValueError: If the seed belongs to the other split.
 
     >>> scene = sample_scene(7)
     >>> [(e.name, e.start_seconds, e.end_seconds) for e in scene.events][0]
-    ('green square', 0.7, 4.5)
+    ('white triangle', 0.1, 4.2)
     """
     if seed not in SEED_RANGES[split]:
         raise ValueError(f"expected a {split} seed in {SEED_RANGES[split]}, got {seed}")
     rng = np.random.default_rng(seed)
     pairs = TRAIN_PAIRS if split == "train" else HELDOUT_PAIRS
-    chosen = _choose_pairs(rng, pairs, num_events)
-    spans = _sample_spans(rng, num_events)
-    events = tuple(_sample_event(rng, pair, span) for pair, span in zip(chosen, spans, strict=True))
+    chosen = rng.choice(len(pairs), num_events, replace=False)
+    num_passers = int(rng.integers(1, 3))
+    spans = _sample_spans(rng, num_events + num_passers)
+    order = rng.permutation(len(spans))
+    asked, passing = sorted(order[:num_events]), order[num_events:]
+    events = tuple(
+        _sample_event(rng, pairs[i], spans[n]) for i, n in zip(chosen, asked, strict=True)
+    )
+    passers = tuple(
+        _sample_event(rng, ("grey", str(rng.choice(SHAPES))), spans[n]) for n in passing
+    )
     clutter = tuple(
         Clutter(str(rng.choice(SHAPES)), _point(rng), float(rng.uniform(0.04, 0.07)))
         for _ in range(rng.integers(0, 3))
     )
     red, green, blue = rng.integers(10, 70, 3)
     pattern = str(rng.choice(PATTERNS[split]))
-    return Scene(DURATION_SECONDS, pattern, (int(red), int(green), int(blue)), events, clutter)
-
-
-def _choose_pairs(
-    rng: np.random.Generator, pairs: Sequence[tuple[str, str]], num: int
-) -> list[tuple[str, str]]:
-    """Draw pairs of different colours; shapes may repeat."""
-    chosen: list[tuple[str, str]] = []
-    for i in rng.permutation(len(pairs)):
-        if len(chosen) < num and pairs[i][0] not in {colour for colour, _ in chosen}:
-            chosen.append(pairs[i])
-    return chosen
+    tint = (int(red), int(green), int(blue))
+    return Scene(DURATION_SECONDS, pattern, tint, events, passers, clutter)
 
 
 def _sample_spans(rng: np.random.Generator, num: int) -> list[tuple[float, float]]:
@@ -180,8 +180,8 @@ def render(scene: Scene, times_seconds: Sequence[float], size: int) -> NDArray[n
     axis = (np.arange(size, dtype=np.float32) + 0.5) / size
     for item in scene.clutter:
         centre = np.repeat(np.array([item.xy], dtype=np.float32), len(times), axis=0)
-        _paint(frames, axis, centre, item.shape, item.radius, CLUTTER_COLOUR)
-    for event in scene.events:
+        _paint(frames, axis, centre, item.shape, item.radius, GREY)
+    for event in scene.passers + scene.events:
         on = np.flatnonzero((times >= event.start_seconds) & (times < event.end_seconds))
         if not len(on):
             continue
@@ -189,7 +189,7 @@ def render(scene: Scene, times_seconds: Sequence[float], size: int) -> NDArray[n
         a, b = np.array(event.start_xy), np.array(event.end_xy)
         centre = (a + share[:, None] * (b - a)).astype(np.float32)
         visible = frames[on]
-        _paint(visible, axis, centre, event.shape, event.radius, COLOURS[event.colour])
+        _paint(visible, axis, centre, event.shape, event.radius, COLOURS.get(event.colour, GREY))
         frames[on] = visible
     return np.clip(frames + 0.5, 0, 255).astype(np.uint8)
 
