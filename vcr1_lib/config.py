@@ -56,7 +56,7 @@ class VideoGRPOConfig(TrainingArguments):
     remove_unused_columns: bool = False
     label_names: list[str] | None = field(default_factory=list)
     logging_steps: float = 1
-    report_to: str | list[str] | None = "none"
+    report_to: None | str | list[str] = "none"
     dataloader_drop_last: bool = True
 
     def __post_init__(self) -> None:
