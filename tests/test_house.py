@@ -167,7 +167,9 @@ def test_modules_and_functions_stay_short(path: Path) -> None:
 
 
 def test_the_library_stays_small() -> None:
-    assert sum(map(num_lines, LIBRARY)) <= LIBRARY_LINES
+    """Blank lines are not counted: the formatter decides about them."""
+    text = "".join(path.read_text(encoding="utf-8") for path in LIBRARY)
+    assert sum(bool(line.strip()) for line in text.splitlines()) <= LIBRARY_LINES
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=short)

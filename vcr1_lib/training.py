@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 
@@ -30,19 +29,6 @@ from vcr1_lib.rollout import Answers, answer_noise, sample_groups
 
 RewardFunc = Callable[..., list[float | None]]
 COMPLETIONS_FILE = "completions.jsonl"
-
-
-class Records(Dataset[dict[str, Any]]):
-    """A list of records as a map-style dataset."""
-
-    def __init__(self, records: Sequence[dict[str, Any]]) -> None:
-        self.records = records
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return self.records[index]
 
 
 class VideoGRPOTrainer(Trainer):
@@ -92,8 +78,8 @@ class VideoGRPOTrainer(Trainer):
             model=model,
             args=args,
             data_collator=self.loader,
-            train_dataset=Records(train_dataset),
-            eval_dataset=None if eval_dataset is None else Records(eval_dataset),
+            train_dataset=list(train_dataset),
+            eval_dataset=None if eval_dataset is None else list(eval_dataset),
             processing_class=processing_class,
             callbacks=callbacks,
         )
@@ -273,8 +259,7 @@ class VideoGRPOTrainer(Trainer):
             model, self.loader, records, max_completion_length=self.args.max_completion_length
         )
         scores = read_predictions(texts, records).scores(records)
-        low, high = scores.pop("mIoU_interval")
-        scores |= {"mIoU_low": low, "mIoU_high": high}
+        scores["mIoU_low"], scores["mIoU_high"] = scores.pop("mIoU_interval")
         metrics = {f"{metric_key_prefix}_{key}": value for key, value in scores.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(

@@ -108,8 +108,8 @@ def _read_lengths(path: Path) -> dict[str, float]:
             lengths[row["id"]] = math.nan
         if not 0 < lengths[row["id"]] < math.inf:
             raise AnnotationError(
-                f"{path}, line {rows.line_num}: expected a length in seconds above 0, "
-                f"got {row['length']!r}; correct it"
+                f"{path}, line {rows.line_num}: expected a length in seconds above 0 "
+                f"for {row['id']!r}, got {row['length']!r}; correct it"
             )
     return lengths
 
