@@ -39,7 +39,7 @@ class ScriptArguments:
 
 def read_arguments(argv):
     """The profile's settings, and whatever is given on top of them."""
-    parser = HfArgumentParser([ScriptArguments, VideoGRPOConfig])
+    parser = HfArgumentParser([ScriptArguments, VideoGRPOConfig], allow_abbrev=False)
     name = parser.parse_known_args(argv)[0].profile
     if name not in PROFILES:
         parser.error(f"unknown profile {name!r}; there is {', '.join(PROFILES)}")
@@ -65,9 +65,8 @@ def load(what):
 def predict(model, processor, records, config, *, progress):
     """Greedy answers, scored."""
     loader = PromptLoader(processor, fps=config.fps, max_frames=config.max_frames)
-    length = config.max_completion_length
-    bar = None if config.disable_tqdm else progress
-    texts = answer_greedily(model, loader, records, max_completion_length=length, progress=bar)
+    limit, bar = config.max_completion_length, None if config.disable_tqdm else progress
+    texts = answer_greedily(model, loader, records, max_completion_length=limit, progress=bar)
     return read_predictions(texts, records)
 
 

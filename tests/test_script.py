@@ -15,7 +15,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = "data_samples/charades_sta"
-QUICK = ["--per_device_train_batch_size", "2", "--num_generations", "2", "--eval_strategy", "no"]
+QUICK = ["--per_device_train_batch_size", "2", "--num_generations", "2", "--eval_on_start", "false"]
+QUICK += ["--eval_strategy", "no"]
 
 
 def start(*options: str) -> subprocess.Popen[str]:

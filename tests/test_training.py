@@ -23,7 +23,7 @@ from vcr1_lib.training import COMPLETIONS_FILE, VideoGRPOTrainer
 from vcr1_lib.video import blanked, shuffled
 
 SAMPLES = Path(__file__).parent.parent / "data_samples"
-QUICK = {"eval_strategy": "no", "save_strategy": "no", "disable_tqdm": True}
+QUICK = {"eval_strategy": "no", "eval_on_start": False, "save_strategy": "no", "disable_tqdm": True}
 LENGTH = PROFILES["cpu"]["max_completion_length"]
 
 

@@ -56,7 +56,8 @@ class VideoGRPOConfig(TrainingArguments):
     remove_unused_columns: bool = False
     label_names: list[str] | None = field(default_factory=list)
     logging_steps: float = 1
-    report_to: None | str | list[str] = "none"
+    # HfArgumentParser reads this union in this order only.
+    report_to: None | str | list[str] = "none"  # noqa: RUF036
     dataloader_drop_last: bool = True
 
     def __post_init__(self) -> None:

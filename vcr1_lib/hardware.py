@@ -18,6 +18,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "max_frames": 24,
         "eval_strategy": "steps",
         "eval_steps": 20,
+        "eval_on_start": True,
         "save_strategy": "steps",
         "save_steps": 40,
         "save_total_limit": 1,

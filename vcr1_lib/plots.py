@@ -124,6 +124,8 @@ def run_picture(log: Sequence[dict[str, Any]], *, title: str = "") -> bytes:
                     linewidth=2, marker="o" if whole else None,
                 )  # fmt: skip
             axes.set(title=panel.title, xlabel="step", ylabel=panel.unit)
+            if all(value >= 0 for _, values in panel.lines.values() for value in values):
+                axes.set_ylim(bottom=0)
             axes.grid(alpha=0.25)
             if panel.lines:
                 axes.legend(frameon=False)
