@@ -3,8 +3,8 @@
 The base must be what the paper's base was: it follows the format, it can see, and it
 localises poorly. Three kinds of question share each clip: "what is on screen at second
 t" and "list the visits" carry the knowledge and are answered truthfully; "when does this
-happen" is answered with a random span, so that question teaches the format and nothing
-else. Reinforcement then has something to find that was never shown to it.
+happen" is answered with a sloppy span that holds some moment of the visit and never tells
+its ends. Reinforcement then has something to find that was never shown to it.
 
     python -m tools.train_tiny_model --output data_samples/tiny_model
 """
@@ -322,7 +322,6 @@ def train(args: argparse.Namespace) -> None:
     began = time.monotonic()
     processor = build_processor()
     model = build_model(processor, args)
-    batches = ClipBatches(processor, clips=args.clips, seed=args.seed)
     size = sum(p.numel() for p in model.parameters())
     print(f"{size:,} parameters, vocabulary {len(processor.tokenizer)}")
     if args.start_from is None:
