@@ -29,6 +29,8 @@ FORBIDDEN_CALLS = {"print", "eval", "exec", "input", "breakpoint", "__import__"}
 FORBIDDEN_MODULES = {"pickle", "dill", "joblib", "marshal", "shelve"}
 HIDDEN_STATE = {"os", "random", "subprocess", "time"}
 BROAD = {"Exception", "BaseException"}
+# A reader's own code may raise anything, and a check must name it instead of falling over.
+RUNS_READERS_CODE = ROOT / "vcr1_lib" / "checks" / "__init__.py"
 UNSAFE_SUFFIXES = {".bin", ".ckpt", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth"}
 UNSAFE_BYTES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 HOSTS = re.compile(r"://|\bgit\+|\bpypi\.|pythonhosted|artifactory|nexus|--(extra-)?index-url\b")
@@ -107,7 +109,7 @@ def offences(path: Path) -> Iterator[str]:
             name = node.func.id
             if name in FORBIDDEN_CALLS and not (name == "print" and node in allowed):
                 yield f"line {node.lineno}: {name}()"
-        elif isinstance(node, ast.ExceptHandler):
+        elif isinstance(node, ast.ExceptHandler) and path != RUNS_READERS_CODE:
             caught = ast.walk(node.type) if node.type else [ast.Name("BaseException")]
             if BROAD & {n.id for n in caught if isinstance(n, ast.Name)}:
                 yield f"line {node.lineno}: a broad except turns a bug into a result"
