@@ -42,7 +42,7 @@ from vcr1_lib.toyworld import COLOURS, SHAPES, Event, Scene, query_of, render, s
 NUM_FRAMES = 24
 IMAGE_SIZE = 32
 PATCH_SIZE = 8
-SLOPPY_SECONDS = (2.0, 10.0)
+SLOPPY_SECONDS = (4.0, 16.0)
 EOS = "<end_of_utterance>"
 SPECIAL = [
     "<pad>",
@@ -82,7 +82,7 @@ def when(event: Event, rng: np.random.Generator) -> tuple[str, str]:
 
 
 def questions(scene: Scene, rng: np.random.Generator) -> list[tuple[str, str]]:
-    seconds = rng.choice(NUM_FRAMES, 2, replace=False)
+    seconds = rng.choice(NUM_FRAMES, 3, replace=False)
     (event,) = scene.events
     seen = [what_at(scene, int(s)) for s in seconds]
     return [*seen, list_visits(scene), when(event, rng), when(event, rng)]
@@ -357,8 +357,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--vision-steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--vision-steps", type=int, default=1500)
     parser.add_argument(
         "--start-from", type=Path, help="a folder that holds the first stages' model"
     )
