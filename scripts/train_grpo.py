@@ -88,6 +88,7 @@ def run(argv):
     """Before, training, after, verdict."""
     what, config = read_arguments(argv)
     logging.set_verbosity_error()
+    logging.disable_progress_bar()  # of saving and loading; the run's own bar stays
     set_seed(config.seed)
     model, processor, train, heldout = load(what)
     base_train = predict(model, processor, train, config, progress="base, training clips")

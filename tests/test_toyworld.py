@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import json
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools import train_tiny_model
+from tools import tiny_model, train_tiny_model
 from tools.build_data_samples import CLIPS
 from vcr1_lib.datasets import read_charades_sta
+from vcr1_lib.models import load_model
 from vcr1_lib.toyworld import (
     COLOURS,
     EVENT_SECONDS,
@@ -110,8 +113,28 @@ def test_pretraining_sees_no_shipped_clip(monkeypatch: pytest.MonkeyPatch) -> No
     assert min(used) >= CLIPS["train"], "the first seeds are the shipped training clips"
     assert all(seed in SEED_RANGES["train"] for seed in used)
     # Nowhere does the script ask for the other split, and its seeds are refused without.
-    tree = ast.parse(Path(train_tiny_model.__file__).read_text(encoding="utf-8"))
-    assert "heldout" not in {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
+    for module in (tiny_model, train_tiny_model):
+        tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+        assert "heldout" not in {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
+
+
+def test_the_base_is_trained_from_nothing_by_one_command(tmp_path: Path) -> None:
+    arguments = {
+        "output": tmp_path,
+        "steps": 1,
+        "vision_steps": 1,
+        "clips": 2,
+        "lr": 1e-3,
+        "seed": 0,
+    }
+    train_tiny_model.train(Namespace(**arguments))
+    _, processor = load_model(tmp_path)
+    _, shipped_processor = load_model(SAMPLES.parent / "tiny_model")
+    configs = [(f / "config.json").read_text() for f in (tmp_path, SAMPLES.parent / "tiny_model")]
+    assert configs[0] == configs[1]
+    assert processor.tokenizer.get_vocab() == shipped_processor.tokenizer.get_vocab()
+    record = json.loads((tmp_path / "training.json").read_text())
+    assert record["arguments"] == arguments
 
 
 @given(seeds)

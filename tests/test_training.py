@@ -18,9 +18,11 @@ from vcr1_lib.evaluation import Predictions, answer_greedily, read_predictions
 from vcr1_lib.hardware import PROFILES
 from vcr1_lib.models import PromptLoader, load_model
 from vcr1_lib.report import blind_baselines, compare_runs
+from vcr1_lib.reward_panel import RewardPanel
 from vcr1_lib.rewards import format_reward, temporal_iou_reward
 from vcr1_lib.training import COMPLETIONS_FILE, VideoGRPOTrainer
 from vcr1_lib.video import blanked, shuffled
+from vcr1_lib.windows import RepeatedWindows
 
 SAMPLES = Path(__file__).parent.parent / "data_samples"
 QUICK = {"eval_strategy": "no", "eval_on_start": False, "save_strategy": "no", "disable_tqdm": True}
@@ -165,3 +167,96 @@ def test_completions_are_logged_with_their_rewards(tuned: Any) -> None:
     for row in map(json.loads, rows[:50]):
         (iou,) = temporal_iou_reward([row["completion"]], span=[spans[row["id"]]], duration=[24.0])
         assert row["rewards"]["temporal_iou_reward"] == pytest.approx(iou, abs=1e-6)
+
+
+SMALL = {"max_steps": 4, "per_device_train_batch_size": 2, "warmup_steps": 0}
+REWARDS = [format_reward, temporal_iou_reward]
+
+
+def rollouts_of(trainer: Any) -> list[int]:
+    """Train and return the step at which each micro-batch was sampled."""
+    steps, sample = [], trainer._rollout
+
+    def note(*args: Any) -> Any:
+        steps.append(trainer.state.global_step)
+        return sample(*args)
+
+    trainer._rollout = note
+    trainer.train()
+    return steps
+
+
+def test_answers_are_used_again_and_the_clip_acts(tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path, REWARDS, num_iterations=2, learning_rate=2e-3, **SMALL)
+    assert rollouts_of(trainer) == [0, 2]
+    clipped = [row["clip_ratio/region_mean"] for row in trainer.state.log_history if "loss" in row]
+    assert clipped[0] == clipped[2] == 0
+    assert clipped[1] > 0
+
+
+def test_a_generation_may_serve_several_steps(tmp_path: Path) -> None:
+    options = SMALL | {"gradient_accumulation_steps": 2}
+    trainer = trainer_of(tmp_path, REWARDS, steps_per_generation=4, **options)
+    assert rollouts_of(trainer) == [0] * 4 + [2] * 4
+
+
+def test_a_run_resumed_inside_a_window_samples_the_rest(tmp_path: Path) -> None:
+    options = SMALL | {"num_iterations": 2, "save_strategy": "steps", "save_steps": 1}
+    trainer_of(tmp_path, REWARDS, **(options | {"max_steps": 1})).train()
+    again = trainer_of(tmp_path, REWARDS, **options)
+    steps, sample = [], again._rollout
+    again._rollout = lambda *args: steps.append(again.state.global_step) or sample(*args)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+    assert steps == [1, 2]
+
+
+def test_a_window_holds_the_same_rows_each_time() -> None:
+    rows = list(RepeatedWindows(7, window=3, times=2, seed=0))
+    assert len(rows) == len(RepeatedWindows(7, window=3, times=2, seed=0)) == 12
+    assert rows[:3] == rows[3:6]
+    assert rows[6:9] == rows[9:]
+    assert len(set(rows)) == 6
+    with pytest.raises(ValueError, match="at least 8 training questions"):
+        RepeatedWindows(7, window=8, times=1, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"num_iterations": 0}, "num_iterations >= 1"),
+        ({"steps_per_generation": 3, "gradient_accumulation_steps": 2}, "a multiple of"),
+        ({"temperature": 0}, "temperature > 0"),
+        ({"num_generations": 0}, "num_generations >= 1"),
+    ],
+)
+def test_impossible_options_are_refused(tmp_path: Path, options: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        VideoGRPOConfig(output_dir=str(tmp_path), use_cpu=True, **options)
+
+
+def test_all_equal_rewards_leave_the_model_as_it_is(tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path, lambda completions, **_: [0.5] * len(completions), **SMALL)
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    trainer.train()
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
+
+
+def test_truncated_answers_can_be_left_out(tmp_path: Path) -> None:
+    options = SMALL | {"max_completion_length": 3, "mask_truncated_completions": True}
+    trainer = trainer_of(tmp_path, REWARDS, **options)
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    trainer.train()
+    assert trainer.state.log_history[0]["completions/clipped_ratio"] == 1
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
+
+
+def test_one_list_of_rewards_serves_mixed_rows(tmp_path: Path) -> None:
+    def only_first(completions: list[str], id: list[str], **_: Any) -> list[float | None]:
+        return [1.0 if name == TRAIN[0]["id"] else None for name in id]
+
+    panel = RewardPanel([format_reward, only_first], [1.0, 2.0])
+    rows = [TRAIN[0] | {"extra": 3}, TRAIN[1]]
+    graded = panel(["<answer>1 to 2</answer>"] * 4, rows)
+    assert graded.rewards[:2, 1].tolist() == [1, 1]
+    assert graded.rewards[2:, 1].isnan().all()
+    assert graded.extra["format_reward_reason"] == ["missing_tag"] * 4

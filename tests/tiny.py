@@ -30,10 +30,13 @@ TEXT = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
 }
+# Shares of the halved head size for time, height and width.
+MROPE = [2, 1, 1]
 QWEN_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n"
     "{% for c in m.content %}{% if c.type == 'video' %}"
-    "<|vision_start|><|video_pad|><|vision_end|>{% else %}{{ c.text }}{% endif %}{% endfor %}"
+    "<|vision_start|><|video_pad|><|vision_end|>{% elif c.type == 'image' %}"
+    "<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ c.text }}{% endif %}{% endfor %}"
     "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
@@ -52,7 +55,8 @@ def byte_tokenizer(special: list[str], eos: str) -> PreTrainedTokenizerFast:
     )
 
 
-def qwen() -> tuple[Any, Any]:
+def qwen(**text: int) -> tuple[Any, Any]:
+    """Return a random model and its processor; ``text`` overrides its text configuration."""
     special = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"]
     special += ["<|image_pad|>", "<|video_pad|>"]
     tokenizer = byte_tokenizer(special, "<|im_end|>")
@@ -60,9 +64,10 @@ def qwen() -> tuple[Any, Any]:
     torch.manual_seed(0)
     config = Qwen2_5_VLConfig(
         text_config=TEXT
+        | text
         | {
             "vocab_size": len(tokenizer),
-            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 1, 1]},
+            "rope_parameters": {"rope_type": "default", "mrope_section": MROPE},
             "max_position_embeddings": 4096,
         },
         vision_config={
@@ -70,7 +75,7 @@ def qwen() -> tuple[Any, Any]:
             "hidden_size": 16,
             "intermediate_size": 32,
             "num_heads": 2,
-            "out_hidden_size": 32,
+            "out_hidden_size": text.get("hidden_size", TEXT["hidden_size"]),
             "patch_size": 4,
             "spatial_merge_size": 2,
             "temporal_patch_size": 2,

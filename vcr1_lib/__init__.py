@@ -22,10 +22,13 @@ A module imports only from modules above it in this list:
 ``models``     load a model and its processor by family; records -> model inputs
 ``groups``     one video, G answers: the shared-prefix forward
 ``rollout``    sample G answers a video
+``policy``     sample and score groups, by a shared prefix where it is verified
 ``evaluation`` run a model over a dataset
 ``report``     before against after: did it learn?
+``reward_panel`` asks several rewards about the same answers
 ``callbacks``  what a training run shows and writes
 ``config``     the options of a run
+``windows``    the order of training rows
 ``training``   ``VideoGRPOTrainer`` on ``transformers.Trainer``
 ``plots``      figures
 ``checks``     try an exercise's answer and name the mistake

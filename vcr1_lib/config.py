@@ -27,6 +27,14 @@ class VideoGRPOConfig(TrainingArguments):
         epsilon_high: Upper clip range, ``None`` for ``epsilon``.
         loss_type: ``"grpo"``, ``"bnpo"``, ``"dr_grpo"`` or ``"dapo"``.
         scale_rewards: ``"group"``, ``"batch"`` or ``"none"``.
+        num_iterations: Updates that each sampled answer takes part in. Above 1 the policy
+            moves away from the one that sampled, and the clip acts.
+        steps_per_generation: Micro-batches sampled at once; ``None`` for
+            ``gradient_accumulation_steps``, of which it must be a multiple.
+        mask_truncated_completions: Leave answers that hit ``max_completion_length`` out of
+            the loss.
+        shared_prefix: A group pays for its prompt once. It is verified on the model at first
+            use and given up, with a warning, where it disagrees with separate rows.
         reward_weights: One a reward function, ``None`` for all 1.
         fps: Frames a second taken from each clip.
         max_frames: At most this many frames.
@@ -44,6 +52,10 @@ class VideoGRPOConfig(TrainingArguments):
     epsilon_high: float | None = None
     loss_type: LossType = "grpo"
     scale_rewards: ScaleRewards = "group"
+    num_iterations: int = 1
+    steps_per_generation: int | None = None
+    mask_truncated_completions: bool = False
+    shared_prefix: bool = True
     reward_weights: list[float] | None = None
     fps: float = DEFAULT_FPS
     max_frames: int = DEFAULT_MAX_FRAMES
@@ -64,8 +76,25 @@ class VideoGRPOConfig(TrainingArguments):
         super().__post_init__()
         if self.num_generations < 1:
             raise ValueError(f"expected num_generations >= 1, got {self.num_generations}")
+        if self.num_iterations < 1:
+            raise ValueError(f"expected num_iterations >= 1, got {self.num_iterations}")
+        if self.sampled_at_once % self.gradient_accumulation_steps:
+            raise ValueError(
+                f"expected steps_per_generation to be a multiple of gradient_accumulation_steps "
+                f"({self.gradient_accumulation_steps}), got {self.steps_per_generation}"
+            )
         if self.temperature <= 0:
             raise ValueError(
                 f"expected temperature > 0, got {self.temperature}: "
                 "greedy answers are all the same, so a group would have nothing to compare"
             )
+
+    @property
+    def sampled_at_once(self) -> int:
+        """Micro-batches whose answers come from the same policy."""
+        return self.steps_per_generation or self.gradient_accumulation_steps
+
+    @property
+    def on_policy(self) -> bool:
+        """Whether every answer is used for one update only, by the policy that gave it."""
+        return self.num_iterations == 1 and self.sampled_at_once == self.gradient_accumulation_steps

@@ -78,6 +78,29 @@ def with_pixels(model: nn.Module, batch: dict[str, Any]) -> Prompts:
     return Prompts(batch["input_ids"], batch["attention_mask"], positions, pixels)
 
 
+def take(model: nn.Module, prompts: Prompts, rows: list[int]) -> Prompts:
+    """Pick some prompts of a batch whose video is already encoded.
+
+    Args:
+        model: The model that encoded them.
+        prompts: What :func:`encode_prompts` returned.
+        rows: Which to keep.
+    """
+    placeholder = family_of(model).placeholder(model)
+    ids = prompts.input_ids
+    counts = (ids == placeholder).sum(-1)
+    picked = {}
+    for kind, output in prompts.vision["mm_encoder_outputs"].items():
+        features = torch.cat(list(output.pooler_output))
+        # One item is one visual token, or one frame of several.
+        sizes = (counts // features[0, ..., 0].numel()).tolist()
+        kept = [features.split(sizes)[row] for row in rows]
+        picked[kind] = type(output)(pooler_output=kept)
+    positions = prompts.position_ids[..., rows, :]
+    vision = {"mm_encoder_outputs": picked}
+    return Prompts(ids[rows], prompts.attention_mask[rows], positions, vision)
+
+
 def pack(prompts: Prompts, tokens: Tensor, mask: Tensor) -> Packed:
     """Lay out each prompt with its answers as one row.
 
@@ -190,6 +213,38 @@ def score_groups(
     logps = token_logps(logits, temperature=temperature, banned=banned)
     row = torch.arange(len(tokens), device=tokens.device)[:, None, None]
     return logps[row, packed.source, tokens.clamp(min=0)].where(mask, logps.new_zeros(()))
+
+
+# How far two correct computations of a log-probability drift apart, by precision.
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 2.5e-1}
+
+
+@torch.no_grad()
+def shares_prefix_exactly(
+    model: nn.Module,
+    batch: dict[str, Any],
+    tokens: Tensor,
+    mask: Tensor,
+    sampled_logps: Tensor,
+    *,
+    temperature: float = 1.0,
+    banned: Tensor | None = None,
+) -> bool:
+    """Tell whether packed decoding and packed scoring agree with separate rows, on this model.
+
+    Args:
+        batch: One prompt, as :func:`vcr1_lib.models.collate_prompts` returns it.
+        tokens: ``(1, G, R)`` answers to it.
+        mask: ``(1, G, R)``.
+        sampled_logps: ``(1, G, R)`` log-probabilities that decoding gave them.
+        temperature: As in sampling.
+        banned: As in sampling.
+    """
+    options: dict[str, Any] = {"temperature": temperature, "banned": banned}
+    plain = score_rows(model, batch, tokens, mask, **options)
+    packed = score_groups(model, encode_prompts(model, batch), tokens, mask, **options)
+    gap = torch.stack([packed - plain, sampled_logps - plain]).abs().max()
+    return bool(gap <= TOLERANCE[next(model.parameters()).dtype])
 
 
 def score_rows(

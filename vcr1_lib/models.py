@@ -6,6 +6,7 @@ Everything here goes through a Transformers model's public methods, so that wrap
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ from transformers.video_utils import VideoMetadata
 from vcr1_lib.prompts import render_prompt
 from vcr1_lib.video import DEFAULT_FPS, DEFAULT_MAX_FRAMES, Clip, read_clip
 
+# On some CPUs it warns at every import that an optional kernel is not installed.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
 UNUSED_INPUTS = ("video_metadata", "rows", "cols")
 
 
@@ -32,6 +36,7 @@ class Family(NamedTuple):
         encode: ``(model, pixels) -> mm_encoder_outputs`` for the model's ``forward``.
         positions: ``(model, batch) -> (B, P)`` or ``(3, B, P)`` rotary positions.
         tower: ``model -> modules`` that turn pixels into features.
+        placeholder: ``model -> token id`` that stands where a visual token goes.
     """
 
     pixel_keys: tuple[str, ...]
@@ -39,6 +44,7 @@ class Family(NamedTuple):
     encode: Callable[[nn.Module, dict[str, Any]], dict[str, Any]]
     positions: Callable[[nn.Module, dict[str, Any]], Tensor]
     tower: Callable[[nn.Module], list[nn.Module]]
+    placeholder: Callable[[nn.Module], int]
 
 
 def base_model(model: nn.Module) -> Any:
@@ -81,6 +87,7 @@ FAMILIES: dict[str, Family] = {
         encode=_smolvlm_encode,
         positions=_plain_positions,
         tower=lambda m: [base_model(m).model.vision_model, base_model(m).model.connector],
+        placeholder=lambda m: base_model(m).config.image_token_id,
     ),
     "qwen2_5_vl": Family(
         pixel_keys=("pixel_values_videos", "video_grid_thw", "second_per_grid_ts"),
@@ -88,6 +95,7 @@ FAMILIES: dict[str, Family] = {
         encode=_qwen_encode,
         positions=_qwen_positions,
         tower=lambda m: [base_model(m).model.visual],
+        placeholder=lambda m: base_model(m).config.video_token_id,
     ),
 }
 

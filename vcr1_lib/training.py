@@ -9,25 +9,29 @@ from __future__ import annotations
 import json
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Sampler
 from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 
 from vcr1_lib.callbacks import JsonLines, ProgressBar, StopOnInterrupt
 from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.evaluation import answer_greedily, read_predictions
-from vcr1_lib.groups import Prompts, encode_prompts, score_groups, with_pixels
+from vcr1_lib.groups import encode_prompts, with_pixels
 from vcr1_lib.grpo import combine_rewards, group_advantages, grpo_loss, is_flat
-from vcr1_lib.models import PromptLoader, banned_tokens, collate_prompts, family_of
-from vcr1_lib.rollout import Answers, answer_noise, sample_groups
+from vcr1_lib.models import PromptLoader, family_of
+from vcr1_lib.policy import GroupPolicy, Rollout
+from vcr1_lib.reward_panel import Graded, RewardFunc, RewardPanel
+from vcr1_lib.rollout import Answers, answer_noise
+from vcr1_lib.windows import RepeatedWindows
 
-RewardFunc = Callable[..., list[float | None]]
 COMPLETIONS_FILE = "completions.jsonl"
 
 
@@ -60,17 +64,14 @@ class VideoGRPOTrainer(Trainer):
         processing_class: Any = None,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
-        self.reward_funcs = [reward_funcs] if callable(reward_funcs) else list(reward_funcs)
-        self.reward_names = [getattr(f, "__name__", type(f).__name__) for f in self.reward_funcs]
-        weights = args.reward_weights or [1.0] * len(self.reward_funcs)
-        if len(weights) != len(self.reward_funcs):
-            raise ValueError(
-                f"expected {len(self.reward_funcs)} reward_weights, one a reward function, "
-                f"got {len(weights)}"
-            )
-        self.reward_weights = torch.tensor(weights)
+        self.rewards = RewardPanel(reward_funcs, args.reward_weights)
         self.loader = PromptLoader(processing_class, fps=args.fps, max_frames=args.max_frames)
-        self.banned = banned_tokens(model, processing_class)
+        self.policy = GroupPolicy(
+            model,
+            processing_class,
+            temperature=args.temperature,
+            shared_prefix=args.shared_prefix,
+        )
         if not args.train_vision:
             for module in family_of(model).tower(model):
                 module.requires_grad_(False)
@@ -85,6 +86,7 @@ class VideoGRPOTrainer(Trainer):
         )
         self.model_accepts_loss_kwargs = False
         self.ref_model = self._reference_model()
+        self._window: list[Rollout] = []
         self._sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self.remove_callback(PrinterCallback)
         if self.pop_callback(ProgressCallback) is not None:
@@ -98,29 +100,43 @@ class VideoGRPOTrainer(Trainer):
             return None
         return deepcopy(self.model).requires_grad_(False).eval()
 
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        args = self.args
+        rows = args.per_device_train_batch_size * args.world_size * args.sampled_at_once
+        dataset: Any = self.train_dataset if train_dataset is None else train_dataset
+        return RepeatedWindows(
+            len(dataset), window=rows, times=args.num_iterations, seed=args.data_seed or args.seed
+        )
+
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device
     ) -> tuple[list[Any], Tensor | int | None]:
-        """Sample and score the answers of one whole accumulation window."""
-        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        rollouts = [self._rollout(batch, device) for batch in batches]
-        tokens = torch.tensor(
-            [float(sum(r["answers"].mask.sum() for r in rollouts))], device=device
-        )
-        return rollouts, self.accelerator.reduce(tokens, "mean")[0].clamp(min=1)
+        """Return one step's rollouts; sample a new window of answers when the last is used up.
+
+        A window is ``steps_per_generation`` micro-batches, each used ``num_iterations`` times.
+        A run resumed inside a window samples the rest of it anew.
+        """
+        if not self._window:
+            fresh = self.args.sampled_at_once
+            size = fresh * self.args.num_iterations
+            used = self.state.global_step * self.args.gradient_accumulation_steps % size
+            batches, _ = super().get_batch_samples(epoch_iterator, size - used, device)
+            rollouts = [
+                self._rollout(b, device) for b in batches[: len(batches) if used else fresh]
+            ]
+            self._window = rollouts if used else rollouts * self.args.num_iterations
+        step, self._window = self._window[:num_batches], self._window[num_batches:]
+        tokens = torch.tensor([float(sum(r.mask.sum() for r in step))], device=device)
+        return step, self.accelerator.reduce(tokens, "mean")[0].clamp(min=1)
 
     def _prepare_inputs(self, inputs: Any) -> Any:
         return inputs  # a rollout is on its device already
 
-    def _rollout(self, loaded: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    def _rollout(self, loaded: dict[str, Any], device: torch.device) -> Rollout:
         """Answer each prompt G times, score the answers, compare siblings."""
-        records, tokenizer = loaded["records"], self.processing_class.tokenizer
+        records, inputs = loaded["records"], loaded["prompts"]
         model = self.accelerator.unwrap_model(self.model)
-        batch = collate_prompts(loaded["prompts"], family_of(model), tokenizer.pad_token_id)
-        batch = {key: value.to(device) for key, value in batch.items()}
-        model.eval()
-        with torch.no_grad():
-            prompts = encode_prompts(model, batch)
+        batch = self.policy.collate(inputs, device)
         noise = answer_noise(
             self.args.seed,
             self.state.global_step,
@@ -128,66 +144,37 @@ class VideoGRPOTrainer(Trainer):
             group=self.args.num_generations,
             length=self.args.max_completion_length,
         )
-        answers = sample_groups(
-            model,
-            prompts,
-            noise=noise,
-            eos_token_id=tokenizer.eos_token_id,
-            temperature=self.args.temperature,
-            banned=self.banned.to(device),
-        )
-        model.train()
+        model.eval()
+        with torch.no_grad():
+            prompts = encode_prompts(model, batch)
+        answers = self.policy.sample(model, prompts, inputs, noise)
+        tokenizer = self.processing_class.tokenizer
         texts = tokenizer.batch_decode(answers.tokens.flatten(0, 1), skip_special_tokens=True)
-        rewards = self._rewards(texts, records).to(device)
-        total = combine_rewards(rewards, self.reward_weights.to(device))
+        graded = self.rewards(texts, records)
+        rewards = graded.rewards.reshape(len(records), -1, len(self.rewards.names)).to(device)
+        total = combine_rewards(rewards, self.rewards.weights.to(device))
         self._watch_rollout(answers, rewards, total)
         if self.args.log_completions:
-            self._write_completions(records, texts, rewards)
-        return {
-            "prompts": with_pixels(model, batch) if self.args.train_vision else prompts,
-            "answers": answers,
-            "advantages": group_advantages(total, scale_rewards=self.args.scale_rewards),
-            "ref_logps": self._reference_logps(model, prompts, answers),
-        }
+            self._write_completions(records, texts, graded)
+        mask = answers.mask
+        if self.args.mask_truncated_completions:
+            mask = mask & answers.finished[..., None]
+        advantages = group_advantages(total, scale_rewards=self.args.scale_rewards)
+        rollout = Rollout(inputs, prompts, answers, mask, advantages)
+        rollout = rollout._replace(ref_logps=self._reference_logps(model, rollout))
+        model.train()
+        if self.args.train_vision:
+            rollout = rollout._replace(prompts=with_pixels(model, batch))
+        return rollout
 
-    def _rewards(self, texts: list[str], records: list[dict[str, Any]]) -> Tensor:
-        """Return ``(B, G, N)``, NaN where a function returned ``None``."""
-        group = self.args.num_generations
-        columns = {
-            key: [record[key] for record in records for _ in range(group)] for key in records[0]
-        }
-        scores = []
-        for name, function in zip(self.reward_names, self.reward_funcs, strict=True):
-            values = function(completions=texts, **columns)
-            if len(values) != len(texts):
-                raise ValueError(f"{name} returned {len(values)} rewards for {len(texts)} answers")
-            for i, value in enumerate(values):
-                if value is not None and not torch.isfinite(torch.tensor(value)):
-                    raise ValueError(
-                        f"{name} returned {value} for sample {columns['id'][i]!r}, "
-                        f"answer {texts[i][:200]!r}; a reward must be a finite number or None"
-                    )
-            scores.append([float("nan") if value is None else float(value) for value in values])
-        return torch.tensor(scores).T.reshape(len(records), group, len(self.reward_funcs))
-
-    def _reference_logps(self, model: Any, prompts: Prompts, answers: Answers) -> Tensor | None:
+    def _reference_logps(self, model: Any, rollout: Rollout) -> Tensor | None:
         if self.args.beta == 0.0:
             return None
         with torch.no_grad():
             if self.ref_model is not None:
-                return self._score(self.ref_model, prompts, answers)
+                return self.policy.score(self.ref_model, rollout)
             with model.disable_adapter():
-                return self._score(model, prompts, answers)
-
-    def _score(self, model: nn.Module, prompts: Prompts, answers: Answers) -> Tensor:
-        return score_groups(
-            model,
-            prompts,
-            answers.tokens,
-            answers.mask,
-            temperature=self.args.temperature,
-            banned=self.banned.to(answers.tokens.device),
-        )
+                return self.policy.score(model, rollout)
 
     def compute_loss(
         self,
@@ -197,13 +184,18 @@ class VideoGRPOTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
         """Score the answers again, with gradient, and return the policy loss."""
-        answers = inputs["answers"]
-        logps = self._score(model, inputs["prompts"], answers)
+        rollout: Rollout = inputs
+        if self.args.beta != 0.0 or self.args.train_vision:
+            logps = self.policy.score(model, rollout)
+        else:
+            at_least = int(self.args.world_size > 1)
+            logps = self.policy.score_moving(model, rollout, at_least=at_least)
         result = grpo_loss(
             logps,
-            inputs["advantages"],
-            answers.mask,
-            ref_logps=inputs["ref_logps"],
+            rollout.advantages,
+            rollout.mask,
+            old_logps=None if self.args.on_policy else rollout.answers.logps,
+            ref_logps=rollout.ref_logps,
             beta=self.args.beta,
             epsilon=self.args.epsilon,
             epsilon_high=self.args.epsilon_high,
@@ -211,8 +203,11 @@ class VideoGRPOTrainer(Trainer):
             max_completion_length=self.args.max_completion_length,
             num_items=num_items_in_batch,
         )
-        gap = (logps.detach() - answers.logps).abs() * answers.mask
-        self._watch("sampling/max_logp_gap", gap.max()[None])
+        if self.args.on_policy:
+            gap = (logps.detach() - rollout.answers.logps).abs() * rollout.answers.mask
+            self._watch("sampling/max_logp_gap", gap.max()[None])
+        else:
+            self._watch("clip_ratio/region_mean", result.clip_ratio[None])
         if self.args.beta != 0.0:
             self._watch("kl", result.kl[None])
         # "dapo" divides by the tokens of the whole window, the others by their own batch.
@@ -227,7 +222,7 @@ class VideoGRPOTrainer(Trainer):
         if total.shape[1] > 1:
             self._watch("reward_std", total.std(-1))
         self._watch("frac_reward_zero_std", is_flat(total).float())
-        for i, name in enumerate(self.reward_names):
+        for i, name in enumerate(self.rewards.names):
             values = rewards[..., i].flatten()
             self._watch(f"rewards/{name}/mean", values[~values.isnan()])
 
@@ -272,18 +267,19 @@ class VideoGRPOTrainer(Trainer):
         return 0
 
     def _write_completions(
-        self, records: list[dict[str, Any]], texts: list[str], rewards: Tensor
+        self, records: list[dict[str, Any]], texts: list[str], graded: Graded
     ) -> None:
         group = self.args.num_generations
         folder = Path(str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / COMPLETIONS_FILE).open("a", encoding="utf-8") as file:
             for i, text in enumerate(texts):
-                scores = rewards[i // group, i % group].tolist()
+                scores = zip(self.rewards.names, graded.rewards[i].tolist(), strict=True)
                 row = {
                     "step": self.state.global_step,
                     "id": records[i // group]["id"],
                     "completion": text,
-                    "rewards": dict(zip(self.reward_names, scores, strict=True)),
+                    "rewards": {name: None if isnan(score) else score for name, score in scores},
+                    **{name: values[i] for name, values in graded.extra.items() if values[i]},
                 }
                 file.write(json.dumps(row) + "\n")
