@@ -119,18 +119,12 @@ def test_pretraining_sees_no_shipped_clip(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_base_is_trained_from_nothing_by_one_command(tmp_path: Path) -> None:
-    arguments = {
-        "output": tmp_path,
-        "steps": 1,
-        "vision_steps": 1,
-        "clips": 2,
-        "lr": 1e-3,
-        "seed": 0,
-    }
-    train_tiny_model.train(Namespace(**arguments))
+    arguments = {"steps": 1, "vision_steps": 1, "clips": 2, "lr": 1e-3, "seed": 0}
+    train_tiny_model.train(Namespace(output=tmp_path, **arguments))
     _, processor = load_model(tmp_path)
-    _, shipped_processor = load_model(SAMPLES.parent / "tiny_model")
-    configs = [(f / "config.json").read_text() for f in (tmp_path, SAMPLES.parent / "tiny_model")]
+    shipped_folder = SAMPLES.parent / "tiny_model"
+    _, shipped_processor = load_model(shipped_folder)
+    configs = [(folder / "config.json").read_text() for folder in (tmp_path, shipped_folder)]
     assert configs[0] == configs[1]
     assert processor.tokenizer.get_vocab() == shipped_processor.tokenizer.get_vocab()
     record = json.loads((tmp_path / "training.json").read_text())
