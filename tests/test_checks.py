@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import test_checks_grpo as of_grpo
 
 from vcr1_lib.checks import EXERCISES, check, hint
 from vcr1_lib.overlap import interval_iou
@@ -32,7 +33,10 @@ def over_truth(pred: Any, target: Any) -> float:
     return shared / ((target[1] - target[0]) or 1)
 
 
-RIGHT: dict[str, list[Callable[..., Any]]] = {"interval_iou": [interval_iou, as_ratio]}
+RIGHT: dict[str, list[Callable[..., Any]]] = {
+    "interval_iou": [interval_iou, as_ratio],
+    **of_grpo.RIGHT,
+}
 WRONG: dict[str, list[tuple[Callable[..., Any], str]]] = {
     "interval_iou": [
         (unclipped, "clip the overlap at 0"),
@@ -41,6 +45,7 @@ WRONG: dict[str, list[tuple[Callable[..., Any], str]]] = {
         (lambda pred, target: "a third", "scores 1"),
         (lambda pred, target: 1 / 0, "ZeroDivisionError"),
     ],
+    **of_grpo.WRONG,
 }
 
 

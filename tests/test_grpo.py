@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import defaultdict
 from math import exp, log
 from types import SimpleNamespace
@@ -13,21 +14,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from trl import GRPOTrainer
+from trl.trainer.utils import nanstd
 
 from vcr1_lib.grpo import (
     STD_EPSILON,
     GRPOLoss,
     LossType,
+    RatioLevel,
     ScaleRewards,
     combine_rewards,
     group_advantages,
     grpo_loss,
     is_flat,
-    kl_k3,
+    mask_truncated,
+    masked_mean,
+    policy_ratio,
 )
+from vcr1_lib.kl import KL_ESTIMATORS, kl_k3
 
 NAN = float("nan")
 LOSS_TYPES: tuple[LossType, ...] = ("grpo", "bnpo", "dr_grpo", "dapo")
+LEVELS: tuple[RatioLevel, ...] = ("token", "sequence")
 SCALES: tuple[ScaleRewards, ...] = ("group", "batch", "none")
 OPTIONS = {"max_completion_length": 8, "num_items": 5.0}
 
@@ -84,6 +91,56 @@ def test_advantages_sum_to_zero_and_ignore_a_shift(
     assert torch.allclose(moved, advantages, atol=1e-6)
 
 
+def trl_advantages(rewards: Tensor, scale: ScaleRewards) -> Tensor:
+    """Repeat the lines of TRL's trainer, with its own ``nanstd``; they have no function there."""
+    mean = torch.nanmean(rewards, dim=1)[:, None]
+    deviation = nanstd(rewards) if scale == "batch" else nanstd(rewards, dim=1)[:, None]
+    advantages = rewards - mean
+    if scale != "none":
+        advantages = advantages / (deviation + 1e-4)
+    return torch.nan_to_num(advantages, nan=0.0)
+
+
+def test_trl_still_has_the_lines_repeated_here() -> None:
+    source = inspect.getsource(GRPOTrainer._generate_and_score_completions)
+    for line in (
+        "mean_grouped_rewards = torch.nanmean(rewards.view(-1, num_generations), dim=1)",
+        "std_rewards = nanstd(rewards.view(-1, num_generations), dim=1)",
+        "std_rewards = nanstd(rewards).expand_as(rewards)",
+        "advantages = rewards - mean_grouped_rewards",
+        "advantages = advantages / (std_rewards + 1e-4)",
+        "advantages = torch.nan_to_num(advantages, nan=0.0)",
+    ):
+        assert line in source
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_advantages_equal_trl_where_rewards_vary(scale: ScaleRewards) -> None:
+    rewards = torch.rand(20, 8, generator=torch.Generator().manual_seed(0)) * 2
+    rewards[3, 2] = rewards[5, :4] = NAN
+    ours = group_advantages(rewards, scale_rewards=scale)
+    assert (ours - trl_advantages(rewards, scale)).abs().max() < 1e-6
+    assert ours.abs().max() > 0.5
+
+
+def test_equal_rewards_leave_rounding_in_trl() -> None:
+    rewards = torch.tensor([[tenths / 10] * size for tenths in range(1, 20) for size in [7]])
+    assert (trl_advantages(rewards, "group") != 0).any()
+    assert (group_advantages(rewards) == 0).all()
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_an_unscored_answer_counts_nowhere(scale: ScaleRewards) -> None:
+    rewards = torch.tensor([[0.0, NAN, 1.0, 2.0], [NAN, NAN, NAN, 0.4], [0.3, 0.3, NAN, 0.3]])
+    advantages = group_advantages(rewards, scale_rewards=scale)
+    # Scored: 0, 1, 2, mean 1. One scored answer, and equal ones, say nothing.
+    assert advantages[0, [1, 2]].tolist() == [0, 0]
+    assert advantages[0, 3] == -advantages[0, 0] > 0.5
+    assert (advantages[1:] == 0).all()
+    assert is_flat(rewards).tolist() == [False, True, True]
+    assert (group_advantages(torch.full((2, 3), NAN), scale_rewards=scale) == 0).all()
+
+
 def test_rewards_are_weighed_where_they_apply() -> None:
     # Two functions, weights 2 and 0.5; the second does not apply to the second answer.
     rewards = torch.tensor([[[1.0, 0.4], [0.5, NAN]]])
@@ -96,6 +153,27 @@ def test_an_answer_nobody_scored_is_named() -> None:
     rewards = torch.tensor([[[1.0, NAN], [0.0, 1.0]], [[0.0, 0.0], [NAN, NAN]]])
     with pytest.raises(ValueError, match="scored answer 1 of group 1"):
         combine_rewards(rewards, torch.ones(2))
+    allowed = combine_rewards(rewards, torch.ones(2), allow_unscored=True)
+    assert allowed.isnan().tolist() == [[False, False], [False, True]]
+    assert allowed.nan_to_num(-1).tolist() == [[1, 1], [0, -1]]
+
+
+def test_truncated_answers_leave_the_loss_and_not_the_mean() -> None:
+    logps, advantages, mask = hand_made()
+    kept = mask_truncated(mask, torch.tensor([[True, False]]))
+    out = grpo_loss(logps, advantages, kept, loss_type="bnpo")
+    out.loss.backward()
+    assert out.loss.item() == -2  # one token is left, with advantage 2
+    assert (logps.grad[0, 1] == 0).all()
+    nobody = mask_truncated(mask, torch.zeros(1, 2, dtype=torch.bool))
+    assert grpo_loss(*hand_made()[:2], nobody).loss.item() == 0
+
+
+def test_means_over_tokens_and_over_answers() -> None:
+    mask = torch.tensor([[[1, 0], [1, 1]]])
+    assert masked_mean(torch.tensor([[[1.0, NAN], [2.0, 6.0]]]).nan_to_num(9), mask).item() == 3
+    assert masked_mean(torch.tensor([[[1.0], [4.0]]]), mask).item() == 2.5
+    assert masked_mean(torch.ones(1, 2, 2), torch.zeros(1, 2, 2)).item() == 0
 
 
 @given(st.floats(-20, 0), st.floats(-20, 0))
@@ -108,6 +186,48 @@ def test_kl_is_never_negative(logp: float, ref_logp: float) -> None:
 def test_kl_by_hand() -> None:
     # d = log(0.5) - log(0.25) = log 2: 2 - log 2 - 1.
     assert kl_k3(doubles(log(0.25)), doubles(log(0.5))).item() == pytest.approx(1 - log(2))
+
+
+def test_estimators_on_a_known_pair() -> None:
+    """Average over every answer of a categorical, weighted by its probability: no sampling."""
+    logits = doubles([0.0, 0.3, -0.5, 0.8]).requires_grad_()
+    reference = doubles([0.4, 0.0, 0.2, -0.1]).log_softmax(-1)
+    logps = logits.log_softmax(-1)
+    policy = logps.exp().detach()
+    exact = (logps.exp() * (logps - reference)).sum()
+    other = (reference.exp() * (reference - logps)).sum()
+    forward, backward = (
+        torch.autograd.grad(kl, logits, retain_graph=True)[0] for kl in (exact, other)
+    )
+    means, slopes = {}, {}
+    for name, estimate in KL_ESTIMATORS.items():
+        mean = (policy * estimate(logps, reference)).sum()
+        means[name] = mean.item()
+        slopes[name] = torch.autograd.grad(mean, logits, retain_graph=True)[0]
+    assert means["k1"] == pytest.approx(exact.item(), abs=1e-12)
+    assert means["k3"] == pytest.approx(exact.item(), abs=1e-12)
+    assert means["k2"] == pytest.approx(exact.item(), rel=0.1)
+    assert abs(means["k2"] - exact.item()) > 1e-3
+    assert slopes["k1"].abs().max() < 1e-12
+    assert torch.allclose(slopes["k2"], forward, atol=1e-12)
+    assert torch.allclose(slopes["k3"], backward, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", KL_ESTIMATORS)
+def test_the_loss_takes_any_estimator(name: Any) -> None:
+    batch = random_batch(3)
+    out, _ = loss_and_gradient(batch, beta=0.5, kl_estimator=name, loss_type="bnpo")
+    plain, _ = loss_and_gradient(batch, loss_type="bnpo")
+    mean = masked_mean(KL_ESTIMATORS[name](batch["logps"], batch["ref_logps"]), batch["mask"])
+    assert out.kl.item() == pytest.approx(mean.item())
+    assert (out.loss - plain.loss).item() == pytest.approx(0.5 * mean.item())
+
+
+def test_one_ratio_an_answer_by_hand() -> None:
+    # Differences 0.1, 0.3 and padding that must not count: mean 0.2.
+    logps, mask = doubles([[[0.1, 0.3, 9.0]]]), torch.tensor([[[True, True, False]]])
+    ratio = policy_ratio(logps, torch.zeros_like(logps), mask, importance_sampling_level="sequence")
+    assert ratio.tolist() == [[[pytest.approx(exp(0.2))]]]
 
 
 def hand_made(logps: Any = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -233,7 +353,7 @@ def test_an_answer_without_tokens_adds_nothing(loss_type: LossType) -> None:
     assert (gradient[0, 0] == 0).all()
     batch["mask"][:] = False
     out, _ = loss_and_gradient(batch, loss_type=loss_type, beta=0.04, **OPTIONS)
-    assert [value.item() for value in out] == [0, 0, 0]
+    assert [value.item() for value in out] == [0] * len(out)
 
 
 @pytest.mark.parametrize(
@@ -243,6 +363,9 @@ def test_an_answer_without_tokens_adds_nothing(loss_type: LossType) -> None:
         ({"loss_type": "dr_grpo"}, "needs max_completion_length"),
         ({"loss_type": "dapo"}, "needs num_items"),
         ({"loss_type": "ppo"}, "got 'ppo'"),
+        ({"loss_type": "cispo"}, "needs epsilon_high"),
+        ({"loss_type": "cispo", "epsilon_high": 5.0}, "needs num_items"),
+        ({"importance_sampling_level": "word"}, "got 'word'"),
     ],
 )
 def test_missing_arguments_are_named(options: dict[str, Any], message: str) -> None:
@@ -251,7 +374,11 @@ def test_missing_arguments_are_named(options: dict[str, Any], message: str) -> N
 
 
 def trl_loss(
-    batch: dict[str, Tensor], loss_type: LossType, beta: float
+    batch: dict[str, Tensor],
+    loss_type: LossType,
+    beta: float,
+    level: RatioLevel = "token",
+    epsilon_high: float = 0.28,
 ) -> tuple[Tensor, Tensor, dict[str, list[float]]]:
     """Run TRL's own ``_compute_loss`` on fixed log-probabilities: one process, no accumulation."""
     rows = {name: value.flatten(0, 1) for name, value in batch.items()}
@@ -268,8 +395,8 @@ def trl_loss(
         beta=beta,
         current_gradient_accumulation_steps=1,
         epsilon_low=0.2,
-        epsilon_high=0.28,
-        importance_sampling_level="token",
+        epsilon_high=epsilon_high,
+        importance_sampling_level=level,
         loss_type=loss_type,
         max_completion_length=OPTIONS["max_completion_length"],
         model=SimpleNamespace(training=True),
@@ -300,24 +427,44 @@ def trl_loss(
 
 @pytest.mark.parametrize("first_update", [True, False])
 @pytest.mark.parametrize("beta", [0.0, 0.04])
-@pytest.mark.parametrize("loss_type", LOSS_TYPES)
-def test_equal_to_trl(loss_type: LossType, beta: float, first_update: bool) -> None:
-    batch = random_batch(2)
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("loss_type", [*LOSS_TYPES, "cispo"])
+def test_equal_to_trl(
+    loss_type: LossType, dtype: torch.dtype, level: RatioLevel, beta: float, first_update: bool
+) -> None:
+    batch = {name: v if v.dtype == torch.bool else v.to(dtype) for name, v in far_batch(2).items()}
     if first_update:
         del batch["old_logps"]
-    theirs, their_gradient, metrics = trl_loss(batch, loss_type, beta)
+    epsilon_high = 1.3 if loss_type == "cispo" else 0.28
+    theirs, their_gradient, metrics = trl_loss(batch, loss_type, beta, level, epsilon_high)
     ours, our_gradient = loss_and_gradient(
         batch,
         loss_type=loss_type,
         beta=beta,
-        epsilon_high=0.28,
+        epsilon_high=epsilon_high,
         max_completion_length=OPTIONS["max_completion_length"],
         num_items=batch["mask"].sum(),
+        importance_sampling_level=level,
     )
     assert ours.loss.item() == pytest.approx(theirs.item(), abs=1e-6)
     assert (our_gradient - their_gradient).abs().max() < 1e-6
     assert our_gradient.abs().max() > 1e-3
-    assert ours.clip_ratio.item() == pytest.approx(metrics["clip_ratio/region_mean"][0], abs=1e-6)
-    assert (ours.clip_ratio > 0) == (not first_update)
+    names = {"clip_ratio": "region", "clip_low": "low", "clip_high": "high"}
+    keys = {ours: f"clip_ratio/{theirs}_mean" for ours, theirs in names.items()}
+    if loss_type == "cispo":
+        keys = {"clip_high": "cispo_clip_ratio"}
+    for name, key in keys.items():
+        value = getattr(ours, name).item()
+        assert value == pytest.approx(metrics[key][0], abs=1e-6)
+        assert (value > 0) == (not first_update), name
     if beta:
         assert ours.kl.item() == pytest.approx(metrics["kl"][0], abs=1e-6)
+
+
+def far_batch(seed: int) -> dict[str, Tensor]:
+    """A batch where whole answers have moved too, so that every clip acts somewhere."""
+    batch = random_batch(seed)
+    generator = torch.Generator().manual_seed(seed)
+    shift = torch.randn(batch["advantages"].shape, generator=generator, dtype=torch.float64)
+    return batch | {"old_logps": batch["old_logps"] + 0.5 * shift[..., None]}

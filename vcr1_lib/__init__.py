@@ -17,7 +17,9 @@ A module imports only from modules above it in this list:
 ``video``      decode frames; the clip carries its true times
 ``datasets``   annotation files -> records
 ``toyworld``   synthetic clips with exact truth
-``grpo``       advantages, KL, losses: pure tensor functions
+``kl``         three estimates of the distance from the reference policy
+``grpo``       advantages, ratio, losses: pure tensor functions
+``logprobs``   log-probabilities without the (tokens x vocabulary) matrix
 ``hardware``   profiles: the numbers that change from a laptop to a cluster
 ``models``     load a model and its processor by family; records -> model inputs
 ``groups``     one video, G answers: the shared-prefix forward
@@ -31,6 +33,7 @@ A module imports only from modules above it in this list:
 ``windows``    the order of training rows
 ``training``   ``VideoGRPOTrainer`` on ``transformers.Trainer``
 ``plots``      figures
+``mask_view``  who sees whom in a packed row, as a figure
 ``checks``     try an exercise's answer and name the mistake
 
 A plain install brings NumPy and serves ``overlap`` to ``metrics``; the rest needs

@@ -1,0 +1,163 @@
+"""Log-probabilities of chosen tokens, straight from hidden states and the output head.
+
+The plain way builds a row of V scores a token, several times over: 2,000 tokens and a
+vocabulary of 150,000 are 1.2 GB in fp32 for each copy. Here a few tokens pass at a time.
+
+Notation: ``N`` tokens, ``H`` hidden size, ``V`` vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+CHUNK_TOKENS = 64
+
+
+class TokenLogps(NamedTuple):
+    """What :func:`chunked_logps` returns.
+
+    Attributes:
+        logps: ``(N,)`` in fp32 (fp64 for fp64 inputs), with gradient.
+        entropy: ``(N,)`` of the distribution each token was chosen from, in nats, without
+            gradient; ``None`` unless asked for.
+    """
+
+    logps: Tensor
+    entropy: Tensor | None
+
+
+def chunked_logps(
+    hidden: Tensor,
+    weight: Tensor,
+    tokens: Tensor,
+    *,
+    bias: Tensor | None = None,
+    temperature: float = 1.0,
+    banned: Tensor | None = None,
+    chunk_tokens: int = CHUNK_TOKENS,
+    with_entropy: bool = False,
+) -> TokenLogps:
+    r"""Score chosen tokens a few at a time, so that the (N, V) matrix never exists.
+
+    .. math:: \log\pi_n = z_{n,t_n} - \log\textstyle\sum_v e^{z_{n,v}},
+        \quad z = (h W^\top + b) / T
+
+    The forward already folds each chunk into the (N, H) gradient
+    :math:`(W_{t_n} - \sum_v \pi_{n,v} W_v) / T` of its log-probabilities, so the backward to
+    ``hidden`` is one product; only a head that is trained is multiplied with again.
+
+    Args:
+        hidden: ``(N, H)`` last hidden states, fp32, bf16 or fp64; the softmax is in fp32 at
+            least.
+        weight: ``(V, H)``, the whole head (not a shard).
+        tokens: ``(N,)`` chosen token ids.
+        bias: ``(V,)`` or none.
+        temperature: The temperature the tokens were sampled at; 0 (greedy) is read as 1.
+        banned: ``(V,)``, true for tokens that are never sampled. A chosen one scores -inf.
+        chunk_tokens: Tokens at a time: memory against the number of matrix products.
+        with_entropy: Also return the entropies.
+
+    Raises:
+        ValueError: If shapes do not fit together, or ``chunk_tokens`` is below 1.
+
+    Reference: the same idea for cross-entropy, Liger Kernel (arXiv 2410.10989), section 3.2;
+    TRL's ``ChunkedLogProbFunction`` walks over the vocabulary too and recomputes.
+
+    >>> chunked_logps(torch.zeros(1, 2), torch.zeros(4, 2), torch.tensor([3])).logps.exp().item()
+    0.25
+    """
+    if hidden.ndim != 2 or hidden.shape[1:] != weight.shape[1:] or tokens.shape != hidden.shape[:1]:
+        raise ValueError(
+            "expected hidden (N, H), weight (V, H) and tokens (N,), got "
+            f"{tuple(hidden.shape)}, {tuple(weight.shape)} and {tuple(tokens.shape)}"
+        )
+    if chunk_tokens < 1:
+        raise ValueError(f"expected chunk_tokens >= 1, got {chunk_tokens}")
+    if torch.is_autocast_enabled(hidden.device.type):
+        # The backward runs outside autocast and must see the same numbers.
+        dtype = torch.get_autocast_dtype(hidden.device.type)
+        hidden, weight = hidden.to(dtype), weight.to(dtype)
+    keep = torch.is_grad_enabled() and hidden.requires_grad
+    options = (temperature or 1.0, banned, chunk_tokens, keep, with_entropy)
+    logps, entropy = _ChunkedLogps.apply(hidden, weight, bias, tokens, *options)
+    return TokenLogps(logps, entropy if with_entropy else None)
+
+
+def _scores(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, temperature: float, banned: Tensor | None
+) -> Tensor:
+    scores = (hidden @ weight.T).to(torch.promote_types(hidden.dtype, torch.float32))
+    if bias is not None:
+        scores += bias
+    if temperature != 1.0:
+        scores /= temperature
+    return scores if banned is None else scores.masked_fill_(banned, -torch.inf)
+
+
+class _ChunkedLogps(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        tokens: Tensor,
+        temperature: float,
+        banned: Tensor | None,
+        chunk_tokens: int,
+        keep: bool,
+        with_entropy: bool,
+    ) -> tuple[Tensor, Tensor]:
+        logps = hidden.new_zeros(
+            len(hidden), dtype=torch.promote_types(hidden.dtype, torch.float32)
+        )
+        log_total, entropy = torch.zeros_like(logps), torch.zeros_like(logps)
+        slope = torch.empty_like(hidden) if keep else hidden.new_empty(0)
+        for start in range(0, len(hidden), chunk_tokens):
+            part = slice(start, start + chunk_tokens)
+            scores = _scores(hidden[part], weight, bias, temperature, banned)
+            chosen = scores.gather(-1, tokens[part, None])[:, 0]
+            top = scores.amax(-1)
+            scores -= top[:, None]
+            shifted = scores.clone() if with_entropy else None
+            total = scores.exp_().sum(-1)
+            log_total[part] = top + total.log()
+            logps[part] = chosen - log_total[part]
+            scores /= total[:, None]
+            if shifted is not None:
+                # A banned token has probability 0 times score -inf.
+                expected = torch.nan_to_num(shifted.mul_(scores)).sum(-1)
+                entropy[part] = total.log() - expected
+            if keep:
+                expected = scores.to(hidden.dtype) @ weight
+                slope[part] = (weight[tokens[part]] - expected) / temperature
+        ctx.save_for_backward(hidden, weight, bias, tokens, banned, log_total, slope)
+        ctx.temperature, ctx.chunk_tokens = temperature, chunk_tokens
+        ctx.mark_non_differentiable(entropy)
+        return logps, entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, tokens, banned, log_total, slope = ctx.saved_tensors
+        grad_hidden = grad_weight = grad_bias = None
+        if ctx.needs_input_grad[0]:
+            grad_hidden = (grad[:, None] * slope).to(hidden.dtype)
+        if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
+            grad_weight = torch.zeros_like(weight, dtype=grad.dtype)
+            grad_bias = grad.new_zeros(len(weight))
+            for start in range(0, len(hidden), ctx.chunk_tokens):
+                part = slice(start, start + ctx.chunk_tokens)
+                scores = _scores(hidden[part], weight, bias, ctx.temperature, banned)
+                scaled = grad[part, None] / ctx.temperature
+                scores.sub_(log_total[part, None]).exp_().mul_(-scaled)
+                scores.scatter_add_(-1, tokens[part, None], scaled)
+                grad_weight.addmm_(scores.T, hidden[part].to(grad.dtype))
+                grad_bias += scores.sum(0)
+            grad_weight = grad_weight.to(weight.dtype)
+            grad_bias = None if bias is None else grad_bias.to(bias.dtype)
+        return grad_hidden, grad_weight, grad_bias, *(None,) * 6
