@@ -24,6 +24,7 @@ A module imports only from modules above it in this list:
 ``models``     load a model and its processor by family; records -> model inputs
 ``groups``     one video, G answers: the shared-prefix forward
 ``rollout``    sample G answers a video
+``separate_rows`` the plain way, to compare with and to fall back on
 ``policy``     sample and score groups, by a shared prefix where it is verified
 ``evaluation`` run a model over a dataset
 ``report``     before against after: did it learn?
