@@ -209,11 +209,12 @@ def draw_truths(task: str, num: int, *, seed: int) -> list[dict[str, Any]]:
     for _ in range(num):
         start = rng.uniform(0, CLIP_SECONDS - LONGEST_SECONDS)
         span = (round(start, 1), round(start + rng.uniform(2, LONGEST_SECONDS), 1))
+        moments = np.sort(rng.uniform(0, CLIP_SECONDS, 4)).round(1).reshape(2, 2)
         corners = np.linspace(rng.uniform(0, 0.6, 2), rng.uniform(0, 0.6, 2), 8)
         letters = QUALITY_LABELS if task == "quality" else tuple("ABCD")
         drawn = {
             "span": span,
-            "spans": [span],
+            "spans": [(start, end) for start, end in moments.tolist()],
             "boxes": np.hstack([corners, corners + 0.3]).round(3).tolist(),
             "events": [str(event) for event in rng.choice(_ALL_EVENTS, 3, replace=False)],
             "answer": str(rng.choice(letters)),
@@ -230,11 +231,17 @@ def blind_answers(task: str) -> list[str]:
     sides = product((0.1, 0.3, 0.5), (0.1, 0.3, 0.5), (0.3, 0.4, 0.5))
     tracks = [[[x, y, x + side, y + side]] * 8 for x, y, side in sides]
     lists = [_ALL_EVENTS[:num] for num in (3, 6, 9, 12, len(_ALL_EVENTS))]
+    tiles = [[(a, a + n) for a in range(0, int(CLIP_SECONDS), n)] for n in (4, 5, 8, 10, 20)]
+    every = [(a, b) for a, b in spans if a % 4 == b % 4 == 0]
+    guesses_at_once = [", ".join(f"{a} to {b}" for a, b in many) for many in (*tiles, every)]
+    ends = [f"[({a}, {a + 1}), ({b - 1}, {b})]" for a, b in every]
     guesses = {
-        "temporal_grounding": [frame(f"{a} to {b}") for a, b in spans],
+        "temporal_grounding": [
+            frame(answer) for answer in (*(f"{a} to {b}" for a, b in spans), *guesses_at_once)
+        ],
         "tracking": [frame(render_boxes(track)) for track in tracks],
         "multiple_choice": [frame(letter) for letter in "ABCD"],
-        "grounded_qa": [frame("B", f"[({a}, {b})]") for a, b in spans],
+        "grounded_qa": [frame("B", c) for c in (*(f"[({a}, {b})]" for a, b in spans), *ends)],
         "caption": [frame(". ".join(events) + ".") for events in lists],
         "quality": [frame(label) for label in QUALITY_LABELS],
     }[task]
