@@ -20,7 +20,7 @@ SHOWN_CHARS: Final = 60
 
 
 def shorten(completion: str) -> str:
-    """Return what a completion says after its thought, cut short.
+    """Return what a completion says after its thought, cut short, in characters that can be shown.
 
     >>> shorten("<think>Seen.</think><answer>4 to 9</answer>")
     '4 to 9'
@@ -28,7 +28,9 @@ def shorten(completion: str) -> str:
     text = completion.rpartition("</think>")[2] or completion
     only = extract_answer(text).value
     text = only if only and text == f"<answer>{only}</answer>" else text
-    return text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + " ..."
+    words = " ".join(text[:SHOWN_CHARS].split())
+    shown = "".join(c if c.isprintable() else "\ufffd" for c in words)
+    return shown if len(text) <= SHOWN_CHARS else shown + " ..."
 
 
 def group_drawing(
