@@ -52,10 +52,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             cell.outputs, cell.execution_count = [], None
     (folder / "notebooks").mkdir()
     nbformat.write(notebook, folder / NOTEBOOK)
-    tracker = folder / "settings" / "@jupyterlab" / "notebook-extension"
-    tracker.mkdir(parents=True)
-    # All cells stay in the page, scrolled to or not.
-    (tracker / "tracker.jupyterlab-settings").write_text(json.dumps({"windowingMode": "none"}))
+    # All cells stay in the page, scrolled to or not, and nothing pops up over them.
+    for name, settings in (
+        ("notebook-extension/tracker", {"windowingMode": "none"}),
+        ("apputils-extension/notification", {"fetchNews": "false", "checkForUpdates": False}),
+    ):
+        path = folder / "settings/@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(settings))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -92,6 +96,17 @@ def wait_for_server(page: Any, address: str) -> None:
     pytest.fail("JupyterLab did not start")
 
 
+def run_all_cells(page: Any) -> None:
+    """Use the menu, again if it came before the kernel was ready and nothing runs."""
+    for _ in range(STEP_SECONDS):
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        page.wait_for_timeout(2000)
+        if page.locator(".jp-InputPrompt", has_text=re.compile(r"^\[[*\d]+\]:$")).count():
+            return
+    pytest.fail("the notebook does not start to run")
+
+
 @pytest.fixture(scope="module")
 def page(lab: str) -> Iterator[Any]:
     """Open the notebook and run all of it."""
@@ -105,8 +120,7 @@ def page(lab: str) -> Iterator[Any]:
         page.refused = Error
         wait_for_server(page, lab)
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        run_all_cells(page)
         code = [c for c in nbformat.read(ROOT / NOTEBOOK, 4).cells if c.cell_type == "code"]
         last = page.locator(".jp-InputPrompt", has_text=re.compile(rf"^\[{len(code)}\]:$"))
         last.wait_for(timeout=1000 * RUN_SECONDS)

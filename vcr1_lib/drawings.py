@@ -55,7 +55,13 @@ def group_drawing(
     items = list(zip([truth, *answers], [GREEN, *colours], ["truth", *labels], strict=True))
     if len(truth) != SPAN_LENGTH:
         body = "".join(
-            _rect(300 * x0, 300 * y0, 300 * (x1 - x0), 300 * (y1 - y0), f'none" stroke="{colour}')
+            _rect(
+                300 * x0,
+                300 * y0,
+                300 * (x1 - x0),
+                300 * (y1 - y0),
+                f'none" stroke-width="2" stroke="{colour}',
+            )
             + _text(300 * x0 + 4, 300 * y0 + 14, label)
             for (x0, y0, x1, y1), colour, label in items
         )
@@ -93,7 +99,7 @@ def blind_drawing(game: BlindGame, run: BlindRun, step: int) -> str:
     """
     mass, width = run.mass[step], 360 / len(game.answers)
     bars = "".join(
-        _rect(width * i, 200 - 190 * m, max(width, 1.5), 190 * m + 1, BLUE, shorten(answer))
+        _rect(width * i, 200 - 190 * m, max(width, 3.0), 190 * m + 1, BLUE, shorten(answer))
         for i, (m, answer) in enumerate(zip(mass, game.answers, strict=True))
     )
     highest, last = max(1.0, run.best_reward), len(run.reward) - 1
@@ -107,6 +113,7 @@ def blind_drawing(game: BlindGame, run: BlindRun, step: int) -> str:
     curves += f'<path d="M390 {limit}H620" stroke="{GREY}" stroke-dasharray="4"/>'
     frame = '<path d="M0 201H360M390 10V201H620" fill="none" stroke="black"/>'
     words = _text(0, 218, "candidates, worthless to best") + _text(390, 218, f"steps, 0 to {last}")
+    words += _text(4, 8, "probability 1") + _text(394, 8, f"{highest:.2g}")
     return _svg(690, 222, bars + curves + frame + words, blind_sentence(game, run, step)[:40])
 
 

@@ -180,7 +180,13 @@ class Microscope(ipywidgets.VBox):
 
 def _slider(name: str, most: float, step: float) -> ipywidgets.FloatSlider:
     return ipywidgets.FloatSlider(
-        min=0.0, max=most, step=step, description=name, readout_format=".2f", style=STYLE
+        min=0.0,
+        max=most,
+        step=step,
+        description=name,
+        readout_format=".2f",
+        style=STYLE,
+        layout={"width": "400px"},
     )
 
 
@@ -199,7 +205,13 @@ class BlindPlayer(ipywidgets.VBox):
         self._games = games
         self.reward = _dropdown("reward", list(games))
         self.weight = ipywidgets.FloatSlider(
-            value=0.0, min=0.0, max=2.0, step=0.25, description="format weight", style=STYLE
+            value=0.0,
+            min=0.0,
+            max=2.0,
+            step=0.25,
+            description="format weight",
+            style=STYLE,
+            layout={"width": "400px"},
         )
         self.play = ipywidgets.Play(min=0, max=200, step=4, interval=100)
         self.step = ipywidgets.IntSlider(min=0, max=200, description="step", style=STYLE)
