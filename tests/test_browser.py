@@ -222,6 +222,8 @@ def test_the_blind_policy_is_played(page: Any) -> None:
     tabs.locator("select:visible").select_option("any guess counts")
     sentence.filter(has_text="true mIoU 0.00").wait_for()
     assert float(re.findall(r"reward (\S+)", sentence.inner_text())[0]) > 0.7
+    drag(tabs, "step", 31)
+    sentence.filter(has_text="Step 31:").wait_for()
     keep(tabs, "blind_policy")
     tabs.get_by_role("tab", name="inside one group").click()
     assert len(numbers_on_screen(tabs, "7 to 14")) == 8

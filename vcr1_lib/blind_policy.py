@@ -96,7 +96,7 @@ def train_blind_policy(
     *,
     steps: int = 200,
     group: int = 8,
-    learning_rate: float = 10.0,
+    learning_rate: float = 5.0,
     seed: int = 0,
 ) -> BlindRun:
     r"""Train a softmax over answers by group advantages.

@@ -213,7 +213,7 @@ class BlindPlayer(ipywidgets.VBox):
             style=STYLE,
             layout={"width": "400px"},
         )
-        self.play = ipywidgets.Play(min=0, max=200, step=4, interval=100)
+        self.play = ipywidgets.Play(min=0, max=200, step=2, interval=100)
         self.step = ipywidgets.IntSlider(min=0, max=200, description="step", style=STYLE)
         self._link = ipywidgets.jslink((self.play, "value"), (self.step, "value"))
         self.drawing, self.sentence = ipywidgets.HTML(), ipywidgets.HTML()
