@@ -95,25 +95,28 @@ def blind_drawing(game: BlindGame, run: BlindRun, step: int) -> str:
     """Draw a blind run as SVG: a bar for every candidate, and the curves up to ``step``.
 
     Candidates stand in order of what they are truly worth: mass that flows left flows to
-    answers that only the reward likes.
+    answers that only the reward likes. The tallest bar sets the scale, and says it.
     """
-    mass, width = run.mass[step], 360 / len(game.answers)
+    mass, width, most = run.mass[step], 360 / len(game.answers), run.mass[step].max()
     bars = "".join(
-        _rect(width * i, 200 - 190 * m, max(width, 3.0), 190 * m + 1, BLUE, shorten(answer))
-        for i, (m, answer) in enumerate(zip(mass, game.answers, strict=True))
+        _rect(width * i, 200 - h, max(width, 3.0), h + 1, BLUE, shorten(answer))
+        for i, (h, answer) in enumerate(zip(190 * mass / most, game.answers, strict=True))
     )
     highest, last = max(1.0, run.best_reward), len(run.reward) - 1
     curves = ""
-    for name, values, colour in (("reward", run.reward, ORANGE), ("true mIoU", run.quality, GREEN)):
+    # One label above its line and one below: where all is honest, the lines are the same.
+    lines = ("reward", run.reward, ORANGE, -4), ("true mIoU", run.quality, GREEN, 12)
+    for name, values, colour, below in lines:
         heights = 200 - 190 * values / highest
         points = " ".join(f"{390 + 230 * t / last:.1f},{heights[t]:.1f}" for t in range(step + 1))
         curves += f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2.5"/>'
-        curves += _text(396 + 230 * step / last, float(heights[step]), name)
+        curves += _text(396 + 230 * step / last, float(heights[step]) + below, name)
     limit = f"{200 - 190 * run.best_reward / highest:.1f}"
     curves += f'<path d="M390 {limit}H620" stroke="{GREY}" stroke-dasharray="4"/>'
     frame = '<path d="M0 201H360M390 10V201H620" fill="none" stroke="black"/>'
     words = _text(0, 218, "candidates, worthless to best") + _text(390, 218, f"steps, 0 to {last}")
-    words += _text(4, 8, "probability 1") + _text(394, 8, f"{highest:.2g}")
+    words += _text(4, 8, f"probability {most:.2f}") + _text(394, 8, f"{highest:.2f}")
+    words += _text(396, 196 - 190 * run.best_reward / highest, "best blind")
     return _svg(690, 222, bars + curves + frame + words, blind_sentence(game, run, step)[:40])
 
 
