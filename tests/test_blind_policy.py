@@ -77,7 +77,7 @@ def best_of_all_guesses(completions: list[str], span: Any, **columns: Any) -> li
 def test_a_hole_is_found_and_the_format_closes_it() -> None:
     game = blind_game(best_of_all_guesses, WHEN)
     hacked = train_blind_policy(game.payoffs, game.quality)
-    assert hacked.reward[-1] > 0.7
+    assert hacked.reward[-1] > 0.5
     assert hacked.quality[-1] < 0.05 < hacked.quality[0]
     assert game.answers[hacked.mass[-1].argmax()].count(" to ") > 10
     guarded = train_blind_policy(game.payoffs + game.form, game.quality)
