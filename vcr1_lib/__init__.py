@@ -13,6 +13,7 @@ A module imports only from modules above it in this list:
 ``shaping``    shaped variants of the temporal IoU reward
 ``reward_cases`` the adversarial table
 ``reward_bench`` runs that table on any reward
+``blind_policy`` what GRPO makes of a reward without looking
 ``metrics``    dataset-level scores, trivial baselines, bootstrap intervals
 ``video``      decode frames; the clip carries its true times
 ``datasets``   annotation files -> records
@@ -35,6 +36,8 @@ A module imports only from modules above it in this list:
 ``training``   ``VideoGRPOTrainer`` on ``transformers.Trainer``
 ``plots``      figures
 ``mask_view``  who sees whom in a packed row, as a figure
+``drawings``   what widgets show, as SVG
+``widgets``    what a reader drags
 ``checks``     try an exercise's answer and name the mistake
 
 A plain install brings NumPy and serves ``overlap`` to ``metrics``; the rest needs
