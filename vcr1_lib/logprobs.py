@@ -64,7 +64,7 @@ def chunked_logps(
     Raises:
         ValueError: If shapes do not fit together, or ``chunk_tokens`` is below 1.
 
-    Reference: the same idea for cross-entropy, Liger Kernel (arXiv 2410.10989), section 3.2;
+    Reference: the same idea for cross-entropy, Liger Kernel (arXiv 2410.10989);
     TRL's ``ChunkedLogProbFunction`` walks over the vocabulary too and recomputes.
 
     >>> chunked_logps(torch.zeros(1, 2), torch.zeros(4, 2), torch.tensor([3])).logps.exp().item()
