@@ -94,6 +94,10 @@ def empty_raises(preds: list[Any], targets: list[Any]) -> float:
     return interval_set_iou(preds, targets) if preds[0] else 0.0
 
 
+def by_ends(low: float, high: float) -> str:
+    return "learned" if low > 0 else "got worse" if high < 0 else "did not learn"
+
+
 def listing(step: int) -> str:
     pairs = [(a, b) for a in range(0, 40, step) for b in range(a + step, 41, step)]
     return "<answer>" + ", ".join(f"{a} to {b}" for a, b in pairs) + "</answer>"
@@ -107,6 +111,11 @@ RIGHT: dict[str, list[Any]] = {
     ],
     "set_iou": [interval_set_iou, by_counting],
     "exploit": [listing(4), lambda: "<think>?</think>" + listing(2)],
+    "did_it_learn": [by_ends, lambda low, high: by_ends(low, high)],
+    "share_of_flat_groups": [
+        lambda groups: mean(len(set(group)) == 1 for group in groups),
+        lambda groups: sum(max(group) == min(group) for group in groups) / len(groups),
+    ],
     **of_grpo.RIGHT,
 }
 WRONG: dict[str, list[tuple[Any, str]]] = {
@@ -138,6 +147,18 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         ("<answer>6 to 24</answer>", "nothing forbids a second guess"),
         ("<answer>" + ", ".join(f"{a} to {a + 2}" for a in range(0, 40, 2)) + "</answer>", "mix"),
         (42, "a completion is a string"),
+    ],
+    "did_it_learn": [
+        (lambda low, high: "learned" if low + high > 0 else "got worse", "around 0"),
+        (lambda low, high: "learned" if low >= 0 else by_ends(low, high), "touches 0"),
+        (lambda low, high: "learned" if low > 0 else "did not learn", "below 0"),
+        (lambda low, high: low > 0, "above 0"),
+    ],
+    "share_of_flat_groups": [
+        (lambda groups: sum(len(set(group)) == 1 for group in groups), "one of the two groups"),
+        (lambda groups: len({mean(group) for group in groups}) == 1, "one of the two"),
+        (lambda groups: mean(pstdev(g) == 0 or mean(g) == 0.5 for g in groups), "one of the two"),
+        (lambda groups: mean(sum(g) / len(g) == g[0] for g in groups), "three times 0.1"),
     ],
     **of_grpo.WRONG,
 }
