@@ -44,4 +44,10 @@ A plain install brings NumPy and serves ``overlap`` to ``metrics``; the rest nee
 the ``train`` extra.
 """
 
+import logging
+
 __version__ = "0.1.0"
+
+# Transformers imports it, and on some CPUs it warns every time that an optional kernel is not
+# installed. Nothing here needs that kernel.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

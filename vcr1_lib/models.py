@@ -6,7 +6,6 @@ Everything here goes through a Transformers model's public methods, so that wrap
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,9 +19,6 @@ from transformers.video_utils import VideoMetadata
 
 from vcr1_lib.prompts import render_prompt
 from vcr1_lib.video import DEFAULT_FPS, DEFAULT_MAX_FRAMES, Clip, read_clip
-
-# On some CPUs it warns at every import that an optional kernel is not installed.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 UNUSED_INPUTS = ("video_metadata", "rows", "cols")
 
