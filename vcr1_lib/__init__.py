@@ -14,7 +14,8 @@ A module imports only from modules above it in this list:
 ``reward_cases`` the adversarial table
 ``reward_bench`` runs that table on any reward
 ``metrics``    dataset-level scores, trivial baselines, bootstrap intervals
-``video``      decode frames; the clip carries its true times
+``decoders``   readers of pictures and their times: decord, PyAV, folders
+``video``      choose frames; the clip carries its true times
 ``datasets``   annotation files -> records
 ``toyworld``   synthetic clips with exact truth
 ``kl``         three estimates of the distance from the reference policy
