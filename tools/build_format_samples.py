@@ -90,11 +90,8 @@ def build_clips(folder: Path) -> None:
 
 
 def box_of(event: Event, time: float) -> list[float]:
-    """Return the object's box as shares of the picture; drawn shapes touch or fill it."""
-    share = (time - event.start_seconds) / (event.end_seconds - event.start_seconds)
-    x, y = (a + share * (b - a) for a, b in zip(event.start_xy, event.end_xy, strict=True))
-    r = event.radius
-    return [round(float(np.clip(v, 0, 1)), 3) for v in (x - r, y - r, x + r, y + r)]
+    """Return the object's box as shares of the picture, rounded as GOT-10k's JSON is."""
+    return [round(side, 3) for side in event.box_at(time)]
 
 
 def write(path: Path, content: object) -> None:

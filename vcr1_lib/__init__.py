@@ -16,6 +16,7 @@ A module imports only from modules above it in this list:
 ``metrics``    dataset-level scores, trivial baselines, bootstrap intervals
 ``decoders``   readers of pictures and their times: decord, PyAV, folders
 ``video``      choose frames; the clip carries its true times
+``tokens``     frames into visual tokens and time positions: counting
 ``prescan``    try a folder of videos in processes that can be killed
 ``datasets``   annotation files -> records
 ``toyworld``   synthetic clips with exact truth
