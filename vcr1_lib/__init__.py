@@ -38,6 +38,7 @@ A module imports only from modules above it in this list:
 ``training``   ``VideoGRPOTrainer`` on ``transformers.Trainer``
 ``plots``      figures
 ``mask_view``  who sees whom in a packed row, as a figure
+``token_views`` figures about frames, tokens and positions
 ``checks``     try an exercise's answer and name the mistake
 
 A plain install brings NumPy and serves ``overlap`` to ``metrics``; the rest needs
