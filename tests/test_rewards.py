@@ -3,6 +3,7 @@ import json
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from vcr1_lib import rewards, shaping
 from vcr1_lib.answers import completion_text
+from vcr1_lib.datasets import read_charades_sta
 from vcr1_lib.grading import Scored, configured, score_one
 from vcr1_lib.grammar import Reason
 from vcr1_lib.judges import event_recall, transformers_judge, word_judge
@@ -65,6 +67,20 @@ def test_gold_in_the_required_format_earns_the_maximum(task):
         assert reward([text], **columns_of([row])) == [1.0]
         strict = configured(reward, name="strict", strict=True)
         assert score_one(strict, text, **row) == Scored(1.0)
+
+
+@pytest.mark.parametrize("split", ["train", "heldout"])
+def test_the_gold_of_every_shipped_sample_earns_the_maximum(split):
+    folder = Path(__file__).parents[1] / "data_samples" / "charades_sta"
+    records = read_charades_sta(
+        folder / f"toyworld_sta_{split}.txt", folder / f"toyworld_v1_{split}.csv", folder / "videos"
+    )
+    assert records
+    texts = [render_gold(row["task"], row, thought="I watched it.") for row in records]
+    columns = {name: [row[name] for row in records] for name in records[0]}
+    for reward, _ in PRESETS["temporal_grounding"]:
+        for strict in (False, True):
+            assert set(reward(texts, strict=strict, **columns)) == {1.0}
 
 
 @pytest.mark.parametrize("task", FRAMES)

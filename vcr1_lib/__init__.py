@@ -13,6 +13,7 @@ A module imports only from modules above it in this list:
 ``shaping``    shaped variants of the temporal IoU reward
 ``reward_cases`` the adversarial table
 ``reward_bench`` runs that table on any reward
+``blind_policy`` what GRPO makes of a reward without looking
 ``metrics``    dataset-level scores, trivial baselines, bootstrap intervals
 ``decoders``   readers of pictures and their times: decord, PyAV, folders
 ``video``      choose frames; the clip carries its true times
@@ -39,6 +40,8 @@ A module imports only from modules above it in this list:
 ``plots``      figures
 ``mask_view``  who sees whom in a packed row, as a figure
 ``token_views`` figures about frames, tokens and positions
+``drawings``   what widgets show, as SVG
+``widgets``    what a reader drags
 ``checks``     try an exercise's answer and name the mistake
 
 A plain install brings NumPy and serves ``overlap`` to ``metrics``; the rest needs
