@@ -34,23 +34,8 @@ from vcr1_lib.datasets.records import AnnotationError, BadRow
 from vcr1_lib.datasets.videochat_r1 import read_got_boxes, read_gqa_list, read_quality
 
 __all__ = [
-    "AnnotationError",
-    "BadRow",
-    "Paths18k",
-    "Suspect",
-    "as_dataset",
-    "find_suspects",
-    "read_captions",
-    "read_charades_sta",
-    "read_got10k",
-    "read_got_boxes",
-    "read_gqa_list",
-    "read_jsonl",
-    "read_moments",
-    "read_next_gqa",
-    "read_perception_test",
-    "read_quality",
-    "take",
-    "videochat_r1_18k",
-    "without",
-]
+    "AnnotationError", "BadRow", "Paths18k", "Suspect", "as_dataset", "find_suspects",
+    "read_captions", "read_charades_sta", "read_got10k", "read_got_boxes", "read_gqa_list",
+    "read_jsonl", "read_moments", "read_next_gqa", "read_perception_test", "read_quality", "take",
+    "videochat_r1_18k", "without",
+]  # fmt: skip

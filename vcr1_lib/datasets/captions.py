@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from vcr1_lib.datasets.records import BadRow, OnBad, Record, collect, numbered, read_json, read_text
+from vcr1_lib.datasets.records import Record, Rules, collect, numbered, read_json, read_text
 
 
 def read_captions(
@@ -22,8 +22,7 @@ def read_captions(
     videos: str | Path,
     *,
     name: str = "dream_1k",
-    on_bad: OnBad = "raise",
-    bad_rows: list[BadRow] | None = None,
+    **rules: Unpack[Rules],
 ) -> list[Record]:
     """Read clips with their events.
 
@@ -33,8 +32,8 @@ def read_captions(
             looked for.
         videos: Folder of the clips; they are not opened here.
         name: What the records' names start with.
-        on_bad: What to do with a bad row: stop, or leave it out.
-        bad_rows: Filled with the rows left out.
+        **rules: What to do with a bad row;
+            see :class:`vcr1_lib.datasets.records.Rules`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -58,9 +57,7 @@ def read_captions(
     filled = [(number, row) for number, row in rows if not lines or row.strip()]
     expected = "{video_file, description, events}"
     unit = "line" if lines else "entry"
-    return collect(
-        path, filled, make, expected=expected, unit=unit, on_bad=on_bad, bad_rows=bad_rows
-    )
+    return collect(path, filled, make, expected=expected, unit=unit, **rules)
 
 
 def _events(told: Any) -> list[Any]:

@@ -9,8 +9,9 @@ import csv
 import math
 from collections import Counter
 from pathlib import Path
+from typing import Unpack
 
-from vcr1_lib.datasets.records import AnnotationError, BadRow, OnBad, Record, collect, read_text
+from vcr1_lib.datasets.records import AnnotationError, Record, Rules, collect, read_text
 
 SEPARATOR = "##"
 FORM = "'VIDEO START END##sentence'"
@@ -20,9 +21,7 @@ def read_charades_sta(
     annotations: str | Path,
     lengths: str | Path,
     videos: str | Path,
-    *,
-    on_bad: OnBad = "raise",
-    bad_rows: list[BadRow] | None = None,
+    **rules: Unpack[Rules],
 ) -> list[Record]:
     """Read a split of Charades-STA in its official files.
 
@@ -33,9 +32,8 @@ def read_charades_sta(
         annotations: ``charades_sta_train.txt`` or ``charades_sta_test.txt``.
         lengths: ``Charades_v1_train.csv`` or ``_test.csv``; columns ``id`` and ``length``.
         videos: Folder of ``VID.mp4`` files; they are not opened here.
-        on_bad: What to do with a line that is malformed, reversed, empty, outside its clip,
-            or names a clip without a length: stop, or leave it out.
-        bad_rows: Filled with the lines left out.
+        **rules: What to do with a line that is malformed, reversed, empty, outside its clip,
+            or names a clip without a length; see :class:`vcr1_lib.datasets.records.Rules`.
 
     Returns:
         Records in file order; see :mod:`vcr1_lib.datasets`. A record's name counts the lines
@@ -67,9 +65,7 @@ def read_charades_sta(
             "duration": seconds[video_id],
         }
 
-    return collect(
-        annotations, filled, make, expected=FORM, unit="line", on_bad=on_bad, bad_rows=bad_rows
-    )
+    return collect(annotations, filled, make, expected=FORM, unit="line", **rules)
 
 
 def _read_lengths(path: Path) -> dict[str, float]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import configparser
 import math
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
-from vcr1_lib.datasets.records import BadRow, OnBad, Record, collect, numbered, read_text
+from vcr1_lib.datasets.records import Record, Rules, collect, numbered, read_text
 
 PAPER_BOXES = 8
 
@@ -21,8 +22,7 @@ def read_got10k(
     folder: str | Path,
     *,
     num_boxes: int = PAPER_BOXES,
-    on_bad: OnBad = "raise",
-    bad_rows: list[BadRow] | None = None,
+    **rules: Unpack[Rules],
 ) -> list[Record]:
     """Read a split, such as ``GOT-10k/val``: ``list.txt`` names its sequences.
 
@@ -33,8 +33,8 @@ def read_got10k(
     Args:
         folder: Holds ``list.txt`` and a folder a sequence.
         num_boxes: Frames with a box, spread evenly from the first to the last.
-        on_bad: What to do with a bad sequence: stop, or leave it out.
-        bad_rows: Filled with the sequences left out.
+        **rules: What to do with a bad sequence;
+            see :class:`vcr1_lib.datasets.records.Rules`.
 
     Raises:
         FileNotFoundError: If there is no ``list.txt``.
@@ -51,9 +51,7 @@ def read_got10k(
 
     rows = [(i, name) for i, name in names if name]
     expected = "the name of a sequence a line"
-    return collect(
-        path, rows, make, expected=expected, unit="line", on_bad=on_bad, bad_rows=bad_rows
-    )
+    return collect(path, rows, make, expected=expected, unit="line", **rules)
 
 
 def _sequence(folder: Path, num_boxes: int) -> Record:

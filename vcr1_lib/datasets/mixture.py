@@ -6,14 +6,14 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 
 from vcr1_lib.datasets.charades_sta import read_charades_sta
 from vcr1_lib.datasets.got10k import read_got10k
 from vcr1_lib.datasets.next_gqa import read_next_gqa
-from vcr1_lib.datasets.records import BadRow, OnBad, Record
+from vcr1_lib.datasets.records import Record, Rules
 from vcr1_lib.datasets.videochat_r1 import read_got_boxes
 
 log = logging.getLogger(__name__)
@@ -63,9 +63,7 @@ class Paths18k(NamedTuple):
     next_gqa_places: str | Path | None = None
 
 
-def videochat_r1_18k(
-    paths: Paths18k, *, on_bad: OnBad = "drop", bad_rows: list[BadRow] | None = None
-) -> list[Record]:
+def videochat_r1_18k(paths: Paths18k, **rules: Unpack[Rules]) -> list[Record]:
     """Assemble the paper's training mixture from the official files of its three sources.
 
     Of each Charades clip the first usable sentence is taken, which gives one row a clip. Other
@@ -73,8 +71,8 @@ def videochat_r1_18k(
 
     Args:
         paths: Where everything lies.
-        on_bad: As the readers take it; the official training files do hold reversed rows.
-        bad_rows: Filled with the rows left out.
+        **rules: As the readers take them, but bad rows are dropped by default: the official
+            training files do hold reversed ones.
 
     Raises:
         FileNotFoundError: If anything is missing; the message lists all of it.
@@ -85,23 +83,23 @@ def videochat_r1_18k(
         raise FileNotFoundError(
             "expected the files of the mixture, found none at\n" + "\n".join(gone)
         )
-    told: dict[str, Any] = {"on_bad": on_bad, "bad_rows": bad_rows}
+    rules.setdefault("on_bad", "drop")
     moments = read_charades_sta(
-        paths.charades_annotations, paths.charades_lengths, paths.charades_videos, **told
+        paths.charades_annotations, paths.charades_lengths, paths.charades_videos, **rules
     )
     first: dict[str, Record] = {}
     for record in moments:
         first.setdefault(record["video"], record)
     if Path(paths.got10k).is_dir():
-        tracks = read_got10k(paths.got10k, **told)
+        tracks = read_got10k(paths.got10k, **rules)
     else:
-        tracks = read_got_boxes(paths.got10k, paths.got10k_videos, **told)
+        tracks = read_got_boxes(paths.got10k, paths.got10k_videos, **rules)
     questions = read_next_gqa(
         paths.next_gqa_questions,
         paths.next_gqa_spans,
         paths.next_gqa_videos,
         places=paths.next_gqa_places,
-        **told,
+        **rules,
     )
     parts = {"charades_sta": list(first.values()), "got10k": tracks, "next_gqa": questions}
     for name, records in parts.items():

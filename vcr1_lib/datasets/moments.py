@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from vcr1_lib.datasets.records import BadRow, OnBad, Record, collect, numbered, read_json
+from vcr1_lib.datasets.records import Record, Rules, collect, numbered, read_json
 
 
 def read_moments(
@@ -20,8 +20,7 @@ def read_moments(
     *,
     name: str = "activitynet_captions",
     suffix: str = ".mp4",
-    on_bad: OnBad = "raise",
-    bad_rows: list[BadRow] | None = None,
+    **rules: Unpack[Rules],
 ) -> list[Record]:
     """Read sentences and their moments: ``train.json``, ``val_1.json``, ``val_2.json``.
 
@@ -33,8 +32,8 @@ def read_moments(
         videos: Folder of ``ID.mp4`` files; they are not opened here.
         name: What the records' names start with.
         suffix: What the clips' names end with.
-        on_bad: What to do with a bad sentence: stop, or leave it out.
-        bad_rows: Filled with the sentences left out.
+        **rules: What to do with a bad sentence;
+            see :class:`vcr1_lib.datasets.records.Rules`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -56,7 +55,7 @@ def read_moments(
 
     rows = numbered(_sentences(read_json(path, dict)))
     expected = "{CLIP: {duration, timestamps, sentences}}"
-    return collect(path, rows, make, expected=expected, on_bad=on_bad, bad_rows=bad_rows)
+    return collect(path, rows, make, expected=expected, **rules)
 
 
 def _sentences(clips: dict[str, Any]) -> Iterator[dict[str, Any]]:

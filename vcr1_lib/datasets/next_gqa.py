@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from vcr1_lib.datasets.records import (
     AnnotationError,
-    BadRow,
-    OnBad,
     Record,
+    Rules,
     collect,
     lettered,
     read_json,
@@ -30,8 +29,7 @@ def read_next_gqa(
     videos: str | Path,
     *,
     places: str | Path | None = None,
-    on_bad: OnBad = "raise",
-    bad_rows: list[BadRow] | None = None,
+    **rules: Unpack[Rules],
 ) -> list[Record]:
     """Read a split of NExT-GQA in its official files.
 
@@ -41,8 +39,8 @@ def read_next_gqa(
         videos: Folder of the clips; they are not opened here.
         places: ``map_vid_vidorID.json``, which says in what subfolder a clip lies; without it,
             ``VID.mp4`` lies in ``videos`` itself.
-        on_bad: What to do with a bad question: stop, or leave it out.
-        bad_rows: Filled with the questions left out.
+        **rules: What to do with a bad question;
+            see :class:`vcr1_lib.datasets.records.Rules`.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -75,6 +73,4 @@ def read_next_gqa(
 
     rows = [(table.line_num, row) for row in table]
     expected = "a question a line"
-    return collect(
-        questions, rows, make, expected=expected, unit="line", on_bad=on_bad, bad_rows=bad_rows
-    )
+    return collect(questions, rows, make, expected=expected, unit="line", **rules)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Unpack
 
-from vcr1_lib.datasets.records import BadRow, OnBad, Record, collect, lettered, read_text
+from vcr1_lib.datasets.records import Record, Rules, collect, lettered, read_text
 from vcr1_lib.grading import GOLD_COLUMNS
 from vcr1_lib.prompts import QUALITY_LABELS
 
@@ -18,8 +19,7 @@ def read_jsonl(
     videos: str | Path | None = None,
     *,
     name: str = "own",
-    on_bad: OnBad = "raise",
-    bad_rows: list[BadRow] | None = None,
+    **rules: Unpack[Rules],
 ) -> list[Record]:
     """Read your own annotations, of any task, mixed as you like.
 
@@ -29,8 +29,8 @@ def read_jsonl(
             answer to a question is a letter, or an option's whole text.
         videos: Folder that ``video`` is relative to; by default the file's own.
         name: What the records' names start with where a line gives no ``id``.
-        on_bad: What to do with a bad line: stop, or leave it out.
-        bad_rows: Filled with the lines left out.
+        **rules: What to do with a bad line;
+            see :class:`vcr1_lib.datasets.records.Rules`.
 
     Returns:
         Records in file order, named after their line, so that dropping one renames no other.
@@ -59,9 +59,7 @@ def read_jsonl(
         return filled_in | {"video": str(folder / row["video"])}
 
     expected = "a JSON object a line"
-    return collect(
-        path, filled.items(), make, expected=expected, unit="line", on_bad=on_bad, bad_rows=bad_rows
-    )
+    return collect(path, filled.items(), make, expected=expected, unit="line", **rules)
 
 
 def _task_of(row: Record) -> str:

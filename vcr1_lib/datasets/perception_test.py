@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 
-from vcr1_lib.datasets.records import BadRow, OnBad, Record, collect, numbered, read_json
+from vcr1_lib.datasets.records import Record, Rules, collect, numbered, read_json
 
 MICROSECONDS = 1_000_000
 NUM_BOXES = 8
@@ -24,8 +24,7 @@ def read_perception_test(
     *,
     task: Literal["multiple_choice", "tracking"] = "multiple_choice",
     num_boxes: int = NUM_BOXES,
-    on_bad: OnBad = "raise",
-    bad_rows: list[BadRow] | None = None,
+    **rules: Unpack[Rules],
 ) -> list[Record]:
     """Read the questions or the tracks of a split.
 
@@ -36,8 +35,8 @@ def read_perception_test(
         videos: Folder of ``VIDEO.mp4`` files; they are not opened here.
         task: What to read.
         num_boxes: Boxes of a track to keep, spread evenly from the first to the last.
-        on_bad: What to do with a bad row: stop, or leave it out.
-        bad_rows: Filled with the rows left out.
+        **rules: What to do with a bad row;
+            see :class:`vcr1_lib.datasets.records.Rules`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -65,7 +64,7 @@ def read_perception_test(
 
     rows = numbered(_parts(read_json(path, dict), part))
     expected = f"{{VIDEO: {{metadata, {part}}}}}"
-    return collect(path, rows, make, expected=expected, on_bad=on_bad, bad_rows=bad_rows)
+    return collect(path, rows, make, expected=expected, **rules)
 
 
 def _parts(clips: dict[str, Any], part: str) -> Iterator[dict[str, Any]]:

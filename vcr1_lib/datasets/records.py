@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from vcr1_lib import gold
 
@@ -30,6 +30,18 @@ class BadRow(NamedTuple):
     line: int
     text: str
     why: str
+
+
+class Rules(TypedDict, total=False):
+    """What every reader can be told about rows that cannot be used as truth.
+
+    Attributes:
+        on_bad: Stop at the first, ``"raise"``, or leave them out, ``"drop"``.
+        bad_rows: Filled with the rows left out.
+    """
+
+    on_bad: OnBad
+    bad_rows: list[BadRow] | None
 
 
 def collect(

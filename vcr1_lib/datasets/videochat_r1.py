@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Unpack
 
 from vcr1_lib.datasets.records import (
-    BadRow,
-    OnBad,
     Record,
+    Rules,
     collect,
     numbered,
     read_json,
@@ -27,20 +26,17 @@ def _read_list(
     annotations: str | Path,
     make: Callable[[dict[str, Any]], Record],
     expected: str,
-    on_bad: OnBad,
-    bad_rows: list[BadRow] | None,
+    rules: Rules,
 ) -> list[Record]:
     path = Path(annotations)
     rows = numbered(read_json(path, list))
-    return collect(path, rows, make, expected=expected, on_bad=on_bad, bad_rows=bad_rows)
+    return collect(path, rows, make, expected=expected, **rules)
 
 
 def read_got_boxes(
     annotations: str | Path,
     videos: str | Path,
-    *,
-    on_bad: OnBad = "raise",
-    bad_rows: list[BadRow] | None = None,
+    **rules: Unpack[Rules],
 ) -> list[Record]:
     """Read ``got_val.json``: ``[{"path", "object", "gt": 8 boxes as shares}]``.
 
@@ -63,15 +59,13 @@ def read_got_boxes(
             "boxes": row["gt"],
         }
 
-    return _read_list(annotations, make, "[{path, object, gt}]", on_bad, bad_rows)
+    return _read_list(annotations, make, "[{path, object, gt}]", rules)
 
 
 def read_gqa_list(
     annotations: str | Path,
     videos: str | Path,
-    *,
-    on_bad: OnBad = "raise",
-    bad_rows: list[BadRow] | None = None,
+    **rules: Unpack[Rules],
 ) -> list[Record]:
     """Read ``nextgqa_val.json``: the truth's spans are under ``"glue"``, options carry letters.
 
@@ -93,15 +87,13 @@ def read_gqa_list(
             "type": row["type"],
         }
 
-    return _read_list(annotations, make, "[{id, video, question, options, ...}]", on_bad, bad_rows)
+    return _read_list(annotations, make, "[{id, video, question, options, ...}]", rules)
 
 
 def read_quality(
     annotations: str | Path,
     videos: str | Path,
-    *,
-    on_bad: OnBad = "raise",
-    bad_rows: list[BadRow] | None = None,
+    **rules: Unpack[Rules],
 ) -> list[Record]:
     """Read VidTAB-QA's ``Quality_Access_*.json``: ``[{"video", "instruction", "answer"}]``.
 
@@ -119,4 +111,4 @@ def read_quality(
             "answer": row["answer"],
         }
 
-    return _read_list(annotations, make, "[{video, instruction, answer}]", on_bad, bad_rows)
+    return _read_list(annotations, make, "[{video, instruction, answer}]", rules)
