@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from tools import build_format_samples
-from vcr1_lib import datasets
+from vcr1_lib import datasets, prescan
 from vcr1_lib.datasets import (
     AnnotationError,
     BadRow,
@@ -371,3 +372,28 @@ def test_the_shipped_annotations_are_what_the_tool_writes(tmp_path: Path) -> Non
     for path in kept:
         if path.suffix != ".jpg":
             assert (tmp_path / path).read_text() == (FORMATS / path).read_text(), path
+
+
+GUIDE = (Path(__file__).parents[1] / "docs" / "own_videos.md").read_text(encoding="utf-8")
+
+
+def test_the_guides_lines_can_be_read(tmp_path: Path) -> None:
+    lines = re.findall(r"`(\{.*\})`", GUIDE)
+    grounded = json.loads(lines[1]) | {"spans": [[3.2, 7.5]]}
+    path = tmp_path / "own.jsonl"
+    path.write_text("\n".join([*lines, json.dumps(grounded)]))
+    assert {r["task"] for r in read_jsonl(path)} == set(GOLD_COLUMNS)
+
+
+def test_the_guides_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(CLIPS, tmp_path / "videos")
+    bad = '{"video": "rate12.mp4", "query": "a.", "span": [3, 2]}'
+    (tmp_path / "own.jsonl").write_text((FORMATS / "own.jsonl").read_text() + bad)
+    monkeypatch.chdir(tmp_path)
+    assert prescan.main(["videos", "--report", "scan.json"]) == 0
+    code = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code[0], names)
+    assert [row.line for row in names["bad"]] == [5]
+    assert len(names["few"]) == 4
+    compile(code[1], "guide", "exec")

@@ -32,8 +32,7 @@ def read_captions(
             looked for.
         videos: Folder of the clips; they are not opened here.
         name: What the records' names start with.
-        **rules: What to do with a bad row;
-            see :class:`vcr1_lib.datasets.records.Rules`.
+        **rules: What to do with a bad row; see :class:`vcr1_lib.datasets.records.Rules`.
 
     Raises:
         FileNotFoundError: If there is no such file.

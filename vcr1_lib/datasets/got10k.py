@@ -33,8 +33,7 @@ def read_got10k(
     Args:
         folder: Holds ``list.txt`` and a folder a sequence.
         num_boxes: Frames with a box, spread evenly from the first to the last.
-        **rules: What to do with a bad sequence;
-            see :class:`vcr1_lib.datasets.records.Rules`.
+        **rules: What to do with a bad sequence; see :class:`vcr1_lib.datasets.records.Rules`.
 
     Raises:
         FileNotFoundError: If there is no ``list.txt``.

@@ -32,8 +32,7 @@ def read_moments(
         videos: Folder of ``ID.mp4`` files; they are not opened here.
         name: What the records' names start with.
         suffix: What the clips' names end with.
-        **rules: What to do with a bad sentence;
-            see :class:`vcr1_lib.datasets.records.Rules`.
+        **rules: What to do with a bad sentence; see :class:`vcr1_lib.datasets.records.Rules`.
 
     Raises:
         FileNotFoundError: If there is no such file.

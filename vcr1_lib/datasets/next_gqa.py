@@ -39,8 +39,7 @@ def read_next_gqa(
         videos: Folder of the clips; they are not opened here.
         places: ``map_vid_vidorID.json``, which says in what subfolder a clip lies; without it,
             ``VID.mp4`` lies in ``videos`` itself.
-        **rules: What to do with a bad question;
-            see :class:`vcr1_lib.datasets.records.Rules`.
+        **rules: What to do with a bad question; see :class:`vcr1_lib.datasets.records.Rules`.
 
     Raises:
         FileNotFoundError: If a file is missing.

@@ -29,8 +29,7 @@ def read_jsonl(
             answer to a question is a letter, or an option's whole text.
         videos: Folder that ``video`` is relative to; by default the file's own.
         name: What the records' names start with where a line gives no ``id``.
-        **rules: What to do with a bad line;
-            see :class:`vcr1_lib.datasets.records.Rules`.
+        **rules: What to do with a bad line; see :class:`vcr1_lib.datasets.records.Rules`.
 
     Returns:
         Records in file order, named after their line, so that dropping one renames no other.

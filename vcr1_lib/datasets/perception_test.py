@@ -35,8 +35,7 @@ def read_perception_test(
         videos: Folder of ``VIDEO.mp4`` files; they are not opened here.
         task: What to read.
         num_boxes: Boxes of a track to keep, spread evenly from the first to the last.
-        **rules: What to do with a bad row;
-            see :class:`vcr1_lib.datasets.records.Rules`.
+        **rules: What to do with a bad row; see :class:`vcr1_lib.datasets.records.Rules`.
 
     Raises:
         FileNotFoundError: If there is no such file.
