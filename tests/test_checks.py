@@ -11,6 +11,7 @@ import nbformat
 import numpy as np
 import pytest
 import test_checks_grpo as of_grpo
+import test_checks_video as of_video
 
 from vcr1_lib.blind_policy import group_advantages
 from vcr1_lib.checks import EXERCISES, check, hint
@@ -117,6 +118,7 @@ RIGHT: dict[str, list[Any]] = {
         lambda groups: sum(max(group) == min(group) for group in groups) / len(groups),
     ],
     **of_grpo.RIGHT,
+    **of_video.RIGHT,
 }
 WRONG: dict[str, list[tuple[Any, str]]] = {
     "interval_iou": [
@@ -161,6 +163,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda groups: mean(sum(g) / len(g) == g[0] for g in groups), "three times 0.1"),
     ],
     **of_grpo.WRONG,
+    **of_video.WRONG,
 }
 
 

@@ -15,7 +15,10 @@ A module imports only from modules above it in this list:
 ``reward_bench`` runs that table on any reward
 ``blind_policy`` what GRPO makes of a reward without looking
 ``metrics``    dataset-level scores, trivial baselines, bootstrap intervals
-``video``      decode frames; the clip carries its true times
+``decoders``   readers of pictures and their times: decord, PyAV, folders
+``video``      choose frames; the clip carries its true times
+``tokens``     frames into visual tokens and time positions: counting
+``prescan``    try a folder of videos in processes that can be killed
 ``datasets``   annotation files -> records
 ``toyworld``   synthetic clips with exact truth
 ``kl``         three estimates of the distance from the reference policy
@@ -36,6 +39,7 @@ A module imports only from modules above it in this list:
 ``training``   ``VideoGRPOTrainer`` on ``transformers.Trainer``
 ``plots``      figures
 ``mask_view``  who sees whom in a packed row, as a figure
+``token_views`` figures about frames, tokens and positions
 ``drawings``   what widgets show, as SVG
 ``widgets``    what a reader drags
 ``checks``     try an exercise's answer and name the mistake
