@@ -13,7 +13,11 @@ A module imports only from modules above it in this list:
 ``shaping``    shaped variants of the temporal IoU reward
 ``reward_cases`` the adversarial table
 ``reward_bench`` runs that table on any reward
-``metrics``    dataset-level scores, trivial baselines, bootstrap intervals
+``metrics``    dataset-level scores of spans, bootstrap intervals
+``task_metrics`` dataset-level scores of tracks, grounded answers, options, captions
+``baselines``  what can be had without looking
+``scoring``    completions of any task -> scores beside the baselines
+``predictions`` files of answers: our log, the official formats
 ``video``      decode frames; the clip carries its true times
 ``datasets``   annotation files -> records
 ``toyworld``   synthetic clips with exact truth
@@ -36,7 +40,7 @@ A module imports only from modules above it in this list:
 ``mask_view``  who sees whom in a packed row, as a figure
 ``checks``     try an exercise's answer and name the mistake
 
-A plain install brings NumPy and serves ``overlap`` to ``metrics``; the rest needs
+A plain install brings NumPy and serves ``overlap`` to ``predictions``; the rest needs
 the ``train`` extra.
 """
 
