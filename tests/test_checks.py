@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import test_checks_grpo as of_grpo
+import test_checks_measure as of_measure
 
 from vcr1_lib.checks import EXERCISES, check, hint
 from vcr1_lib.overlap import interval_iou
@@ -36,6 +37,7 @@ def over_truth(pred: Any, target: Any) -> float:
 RIGHT: dict[str, list[Callable[..., Any]]] = {
     "interval_iou": [interval_iou, as_ratio],
     **of_grpo.RIGHT,
+    **of_measure.RIGHT,
 }
 WRONG: dict[str, list[tuple[Callable[..., Any], str]]] = {
     "interval_iou": [
@@ -46,6 +48,7 @@ WRONG: dict[str, list[tuple[Callable[..., Any], str]]] = {
         (lambda pred, target: 1 / 0, "ZeroDivisionError"),
     ],
     **of_grpo.WRONG,
+    **of_measure.WRONG,
 }
 
 

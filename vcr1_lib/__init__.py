@@ -37,6 +37,7 @@ A module imports only from modules above it in this list:
 ``windows``    the order of training rows
 ``training``   ``VideoGRPOTrainer`` on ``transformers.Trainer``
 ``plots``      figures
+``eval_page``  one page about an evaluation
 ``mask_view``  who sees whom in a packed row, as a figure
 ``checks``     try an exercise's answer and name the mistake
 

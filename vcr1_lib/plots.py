@@ -139,6 +139,31 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def panel_figure(panel: Panel) -> go.Figure:
+    """Draw one panel alone as an interactive figure, such as one score of several runs."""
+    figure = go.Figure()
+    for colour, (label, (steps, values)) in zip(cycle(PALETTE), panel.lines.items()):
+        figure.add_scatter(
+            x=steps, y=values, name=label, mode="lines+markers", line={"color": colour}
+        )
+    figure.update_layout(title=panel.title, template="plotly_white", height=420)
+    return figure.update_xaxes(title_text="step").update_yaxes(title_text=panel.unit)
+
+
+def panel_picture(panel: Panel) -> bytes:
+    """Draw the same as a PNG; each line has a marker of its own."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots()
+    looks = zip(cycle(PALETTE), cycle("osv^Dx*"), panel.lines.items())
+    for colour, marker, (label, (steps, values)) in looks:
+        axes.plot(steps, values, color=colour, marker=marker, label=label)
+    axes.set(title=panel.title, xlabel="step", ylabel=panel.unit)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, bbox_to_anchor=(1, 1))
+    return _png(figure)
+
+
 def filmstrip_picture(
     clip: Clip, spans: dict[str, tuple[float, float]], *, num_frames: int = 12
 ) -> bytes:

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from vcr1_lib.checks import grpo, reward_design
+from vcr1_lib.checks import grpo, measure, reward_design
 from vcr1_lib.checks.exercise import NOT_ATTEMPTED, Exercise
 
-EXERCISES: dict[str, Exercise] = {**reward_design.EXERCISES, **grpo.EXERCISES}
+EXERCISES: dict[str, Exercise] = {
+    **reward_design.EXERCISES,
+    **grpo.EXERCISES,
+    **measure.EXERCISES,
+}
 
 
 class Outcome(NamedTuple):
