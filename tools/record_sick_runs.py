@@ -51,7 +51,7 @@ def misaligned_iou_reward(completions: list[str], span: list[Any], **columns: An
 
 
 def half_the_time(clip: Clip) -> Clip:
-    """Stamp frames taken at 1 a second as if they were taken at 2: a lost ``fps``."""
+    """Stamp frames taken every 2 seconds as if they were taken every second: a lost ``fps``."""
     return clip._replace(times_seconds=clip.times_seconds / 2)
 
 
@@ -74,7 +74,9 @@ FAULTS = {
     "truncated": Fault("max_completion_length 11 instead of 48", {"max_completion_length": 11}),
     "plain_prompt": Fault("the prompt skips the chat template", plain_prompt=True),
     "fps_dropped": Fault(
-        "frames taken at 1 a second carry the times of 2 a second", change_clip=half_the_time
+        "frames taken every 2 seconds carry the times of 1 a second",
+        {"fps": 0.5},
+        change_clip=half_the_time,
     ),
 }
 

@@ -89,6 +89,7 @@ def write_page(
         name: row.values for name, row in rows.items() if not name.startswith(model_row)
     }
     main, low, high = table["main"], *(100 * bound for bound in table["interval"])
+    unit = "IoU" if main == "mIoU" else main
     parts = [
         f"<h1>{escape(title)}</h1>",
         f"<p>{escape(main)} <b>{100 * table['scores'][main]:.1f} %</b> (95 % interval {low:.1f} to "
@@ -96,7 +97,7 @@ def write_page(
         f"{100 * table['unparsed']:.1f} % of the answers could not be read and "
         f"{100 * table['failed']:.1f} % of the videos failed; both count 0.</p>",
         _score_table(rows, model_row),
-        _image(distribution_picture(drawn, unit=main), f"Distribution of {main}"),
+        _image(distribution_picture(drawn, unit=unit), f"Distribution of {unit}"),
         _group_table(table),
         _reason_list(table),
         f"<h2>The {min(num_worst, len(records))} worst answers</h2>",

@@ -157,6 +157,7 @@ def _resume(
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     whole = text[: text.rfind("\n") + 1]  # a killed process may leave half a line
     if not whole:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"run": run}) + "\n", encoding="utf-8")
         return {}
     done = read_prediction_log(path, records, partial=True)
