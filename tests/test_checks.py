@@ -11,6 +11,7 @@ import nbformat
 import numpy as np
 import pytest
 import test_checks_grpo as of_grpo
+import test_checks_measure as of_measure
 import test_checks_video as of_video
 
 from vcr1_lib.blind_policy import group_advantages
@@ -119,6 +120,7 @@ RIGHT: dict[str, list[Any]] = {
     ],
     **of_grpo.RIGHT,
     **of_video.RIGHT,
+    **of_measure.RIGHT,
 }
 WRONG: dict[str, list[tuple[Any, str]]] = {
     "interval_iou": [
@@ -164,6 +166,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     ],
     **of_grpo.WRONG,
     **of_video.WRONG,
+    **of_measure.WRONG,
 }
 
 

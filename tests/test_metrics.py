@@ -7,18 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vcr1_lib.metrics import (
-    IOU_THRESHOLDS,
+from vcr1_lib.baselines import (
     Remap,
     apply_remap,
     best_fixed_span,
     best_remap,
-    bootstrap_interval,
     first_half,
     fixed_span,
-    grounding_scores,
-    span_ious,
     whole_clip,
+)
+from vcr1_lib.metrics import (
+    IOU_THRESHOLDS,
+    bootstrap_interval,
+    clip_spans,
+    grounding_scores,
+    length_scores,
+    paired_interval,
+    span_ious,
 )
 
 NAN = float("nan")
@@ -137,3 +142,42 @@ def test_remapped_spans_stay_inside_the_clip() -> None:
     assert np.isnan(moved[2]).all()
     # Ends that cross leave a span of no length: 6 + 2 = 8 and 7 - 2 = 5.
     assert apply_remap([[6, 7]], Remap(2, -2), [10]).tolist() == [[8, 8]]
+
+
+def test_above_the_threshold_is_less_than_at_it() -> None:
+    # .5 reaches .5 but is not above it: one of two against two of two.
+    assert grounding_scores([0.5, 0.6])["R1@0.5"] == 1
+    assert grounding_scores([0.5, 0.6], strict=True)["R1@0.5"] == 0.5
+
+
+def test_length_buckets_hold_their_upper_end() -> None:
+    spans = [[0, 10], [0, 10.5], [5, 35], [0, 200]]  # 10, 10.5, 30 and 200 s long
+    scores = length_scores([1.0, 0.5, 0.0, 0.25], spans)
+    assert [(k, v["num_queries"]) for k, v in scores.items()] == [
+        ("0 to 10 s", 1),
+        ("10 to 30 s", 2),
+        ("over 150 s", 1),
+    ]
+    assert scores["10 to 30 s"]["mIoU"] == pytest.approx(0.25)  # (.5 + 0) / 2
+    with pytest.raises(ValueError, match="true spans"):
+        length_scores([1.0], [[0, 1], [0, 2]])
+
+
+def test_truth_that_ends_after_the_clip_can_be_cut() -> None:
+    # Predicted 20 to 30, true 20 to 32 in a clip of 30 s: 10 / 12, and 1 once it is cut.
+    assert span_ious([[20, 30]], [[20, 32]]) == pytest.approx([10 / 12])
+    assert span_ious([[20, 30]], clip_spans([[20, 32]], [30])) == pytest.approx([1])
+    assert np.isnan(clip_spans([[NAN, NAN]], [30])).all()
+
+
+def test_pairing_cancels_what_is_hard_for_both() -> None:
+    rng = np.random.default_rng(0)
+    before = rng.uniform(0, 0.8, 200)
+    after = before + rng.normal(0.02, 0.02, 200)
+    gain = paired_interval(before, after)
+    assert gain.value == pytest.approx((after - before).mean())
+    assert gain.low > 0
+    # Unpaired, the spread of the samples (about .23) hides a gain of .02.
+    assert bootstrap_interval(after).low < bootstrap_interval(before).high
+    with pytest.raises(ValueError, match="same samples"):
+        paired_interval([0.1], [0.1, 0.2])

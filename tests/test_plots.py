@@ -13,7 +13,10 @@ from tiny import noise_clip
 
 from vcr1_lib.plots import (
     SMOOTHING_STEPS,
+    Panel,
     filmstrip_picture,
+    panel_figure,
+    panel_picture,
     read_log,
     run_figure,
     run_panels,
@@ -121,3 +124,12 @@ def test_filmstrip_shows_the_frames() -> None:
     spans = {"truth": (2.0, 9.0)}
     assert filmstrip_picture(clip, spans) == filmstrip_picture(clip, spans)
     assert filmstrip_picture(clip, spans) != filmstrip_picture(dark, spans)
+
+
+def test_one_panel_alone_draws_every_line() -> None:
+    lines = {"healthy": ([0, 10], [0.5, 0.7]), "sick": ([0, 10], [0.5, 0.1])}
+    panel = Panel("Held-out mIoU", "mIoU", lines)
+    figure = panel_figure(panel)
+    assert [trace.name for trace in figure.data] == ["healthy", "sick"]
+    assert list(figure.data[1].y) == [0.5, 0.1]
+    assert panel_picture(panel).startswith(PNG)

@@ -14,7 +14,11 @@ A module imports only from modules above it in this list:
 ``reward_cases`` the adversarial table
 ``reward_bench`` runs that table on any reward
 ``blind_policy`` what GRPO makes of a reward without looking
-``metrics``    dataset-level scores, trivial baselines, bootstrap intervals
+``metrics``    dataset-level scores of spans, bootstrap intervals
+``task_metrics`` dataset-level scores of tracks, grounded answers, options, captions
+``baselines``  what can be had without looking
+``scoring``    completions of any task -> scores beside the baselines
+``predictions`` files of answers: our log, the official formats
 ``decoders``   readers of pictures and their times: decord, PyAV, folders
 ``video``      choose frames; the clip carries its true times
 ``tokens``     frames into visual tokens and time positions: counting
@@ -38,13 +42,14 @@ A module imports only from modules above it in this list:
 ``windows``    the order of training rows
 ``training``   ``VideoGRPOTrainer`` on ``transformers.Trainer``
 ``plots``      figures
+``eval_page``  one page about an evaluation
 ``mask_view``  who sees whom in a packed row, as a figure
 ``token_views`` figures about frames, tokens and positions
 ``drawings``   what widgets show, as SVG
 ``widgets``    what a reader drags
 ``checks``     try an exercise's answer and name the mistake
 
-A plain install brings NumPy and serves ``overlap`` to ``metrics``; the rest needs
+A plain install brings NumPy and serves ``overlap`` to ``predictions``; the rest needs
 the ``train`` extra.
 """
 

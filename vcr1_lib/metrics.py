@@ -1,4 +1,4 @@
-"""Dataset-level scores with intervals, and the trivial baselines that belong beside them.
+"""Dataset-level scores of spans, and bootstrap intervals for any score.
 
 Scores are shares in [0, 1], higher is better (papers print them times 100). An answer
 that cannot be read has IoU 0 and stays in the denominator.
@@ -7,7 +7,8 @@ that cannot be read has IoU 0 and stays in the denominator.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,9 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from vcr1_lib.overlap import interval_ious
 
 IOU_THRESHOLDS = (0.3, 0.5, 0.7)
-GRID_STEPS = 48
-REMAP_SECONDS = 8.0
-REMAP_STEP = 0.5
+# Moments of up to 10 s, of up to 30 s, of up to 150 s, and longer ones, as QVHighlights has them.
+LENGTH_EDGES = (10.0, 30.0, 150.0)
 
 
 class Interval(NamedTuple):
@@ -31,20 +31,14 @@ class Interval(NamedTuple):
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-class Remap(NamedTuple):
-    """A shift of a predicted span's two ends, in seconds."""
-
-    start_seconds: float
-    end_seconds: float
-
-
-def grounding_scores(ious: ArrayLike) -> dict[str, float]:
+def grounding_scores(ious: ArrayLike, *, strict: bool = False) -> dict[str, float]:
     """Return ``mIoU`` and ``R1@m`` for m in 0.3, 0.5, 0.7.
 
     ``R1@m`` counts ``IoU >= m``, as the official Charades-STA scorers do.
 
     Args:
         ious: ``(N,)``, one for every query, unreadable answers included as 0.
+        strict: Count ``IoU > m``, to see how far that moves a score.
 
     Raises:
         ValueError: If there are none, or one lies outside [0, 1].
@@ -58,7 +52,51 @@ def grounding_scores(ious: ArrayLike) -> dict[str, float]:
     if not ((values >= 0) & (values <= 1)).all():
         raise ValueError(f"expected IoUs in [0, 1], got {values.min()} to {values.max()}")
     scores = {"mIoU": float(values.mean())}
-    return scores | {f"R1@{m}": float((values >= m).mean()) for m in IOU_THRESHOLDS}
+    reaches = np.greater if strict else np.greater_equal
+    return scores | {f"R1@{m}": float(reaches(values, m).mean()) for m in IOU_THRESHOLDS}
+
+
+def length_scores(
+    ious: ArrayLike, spans: ArrayLike, *, edges: Sequence[float] = LENGTH_EDGES
+) -> dict[str, dict[str, float]]:
+    """Return :func:`grounding_scores` and ``num_queries`` for each length of the true moment.
+
+    Args:
+        ious: ``(N,)``.
+        spans: ``(N, 2)`` truth, seconds.
+        edges: Upper ends of the buckets, seconds, each inside its own; a last one is open.
+
+    Returns:
+        Name of the bucket -> scores, without empty buckets.
+
+    Reference: Lei et al., QVHighlights (arXiv 2107.09609), its scorer's ranges.
+
+    >>> list(length_scores([0.5, 1.0], [[0, 10], [0, 11]]))
+    ['0 to 10 s', '10 to 30 s']
+    """
+    values, moments = np.asarray(ious, dtype=np.float64), np.asarray(spans, dtype=np.float64)
+    if moments.shape != (len(values), 2):
+        raise ValueError(f"expected {len(values)} true spans (N, 2), got shape {moments.shape}")
+    bucket = np.searchsorted(edges, moments[:, 1] - moments[:, 0], side="left")
+    names = [f"{a:g} to {b:g} s" for a, b in pairwise((0.0, *edges))] + [f"over {edges[-1]:g} s"]
+    return {
+        name: grounding_scores(values[bucket == i]) | {"num_queries": int((bucket == i).sum())}
+        for i, name in enumerate(names)
+        if (bucket == i).any()
+    }
+
+
+def clip_spans(spans: ArrayLike, durations: ArrayLike) -> NDArray[np.float64]:
+    """Cut spans to their clips, ``(N, 2)`` seconds; NaN stays.
+
+    The official Charades-STA scorers do not cut truth that ends after its clip; this shows
+    how far it would move a score.
+
+    >>> clip_spans([[20.0, 31.0]], [30.0]).tolist()
+    [[20.0, 30.0]]
+    """
+    seconds = np.asarray(durations, dtype=np.float64)[:, None]
+    return np.clip(np.asarray(spans, dtype=np.float64), 0, seconds)
 
 
 def bootstrap_interval(
@@ -102,74 +140,26 @@ def bootstrap_interval(
     return Interval(float(numbers.mean()), float(low), float(high))
 
 
-def whole_clip(durations: ArrayLike) -> NDArray[np.float64]:
-    """Answer "from the beginning to the end" for clips of these lengths, ``(N, 2)``."""
-    seconds = np.asarray(durations, dtype=np.float64)
-    return np.stack([np.zeros_like(seconds), seconds], axis=-1)
+def paired_interval(before: ArrayLike, after: ArrayLike, **options: Any) -> Interval:
+    """Return the mean gain of one model over another on the same samples, with its interval.
 
-
-def first_half(durations: ArrayLike) -> NDArray[np.float64]:
-    """Answer "the first half", ``(N, 2)``. On Charades-STA test this scores mIoU 0.302."""
-    return whole_clip(durations) / [1, 2]
-
-
-def best_fixed_span(spans: ArrayLike, durations: ArrayLike) -> tuple[float, float]:
-    """Find the span, as shares of the clip, that scores best if it is always answered.
+    Differences are drawn, so what makes a sample hard for both models cancels out.
 
     Args:
-        spans: ``(N, 2)`` truth of the training set, seconds.
-        durations: ``(N,)`` seconds.
+        before: ``(N,)`` scores of one model.
+        after: ``(N,)`` scores of the other, in the same order.
+        **options: As :func:`bootstrap_interval` takes them.
 
-    Returns:
-        ``(start, end)`` in [0, 1], on a grid of 48 steps.
+    Raises:
+        ValueError: If the numbers of scores differ.
+
+    >>> paired_interval([0.1, 0.9], [0.2, 1.0]).low > 0
+    True
     """
-    seconds = np.asarray(durations, dtype=np.float64)[:, None]
-    truth = np.asarray(spans, dtype=np.float64) / seconds
-    ticks = np.arange(GRID_STEPS + 1) / GRID_STEPS
-    candidates = [(a, b) for a in ticks for b in ticks if a < b]
-    scores = [interval_ious(np.tile(c, (len(truth), 1)), truth).mean() for c in candidates]
-    start, end = candidates[int(np.argmax(scores))]
-    return float(start), float(end)
-
-
-def fixed_span(shares: tuple[float, float], durations: ArrayLike) -> NDArray[np.float64]:
-    """Answer the same share of every clip, ``(N, 2)`` seconds."""
-    return np.asarray(durations, dtype=np.float64)[:, None] * np.asarray(shares)
-
-
-def apply_remap(spans: ArrayLike, remap: Remap, durations: ArrayLike) -> NDArray[np.float64]:
-    """Shift predicted spans and keep them inside their clips, ``(N, 2)`` seconds.
-
-    A span of NaN stands for an unreadable answer and stays one. A span whose ends cross
-    becomes one of no length.
-    """
-    seconds = np.asarray(durations, dtype=np.float64)[:, None]
-    moved = np.clip(np.asarray(spans, dtype=np.float64) + np.asarray(remap), 0, seconds)
-    moved[:, 1] = np.maximum(moved[:, 0], moved[:, 1])
-    return moved
-
-
-def best_remap(preds: ArrayLike, targets: ArrayLike, durations: ArrayLike) -> Remap:
-    """Find the shift of a model's own spans that scores best.
-
-    The strongest thing that can be had from a model without looking again: a tuned model
-    that beats it has learned more than "answer a little wider".
-
-    Args:
-        preds: ``(N, 2)`` the model's spans on training clips, NaN where unreadable.
-        targets: ``(N, 2)`` truth.
-        durations: ``(N,)`` seconds.
-    """
-    shifts = np.arange(-REMAP_SECONDS, REMAP_SECONDS + REMAP_STEP / 2, REMAP_STEP)
-    truth = np.asarray(targets, dtype=np.float64)
-    best, best_score = Remap(0.0, 0.0), -1.0
-    for start in shifts:
-        for end in shifts:
-            remap = Remap(float(start), float(end))
-            score = span_ious(apply_remap(preds, remap, durations), truth).mean()
-            if score > best_score:
-                best, best_score = remap, float(score)
-    return best
+    a, b = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    if a.shape != b.shape:
+        raise ValueError(f"expected scores of the same samples, got {a.shape} and {b.shape}")
+    return bootstrap_interval(b - a, **options)
 
 
 def span_ious(preds: ArrayLike, targets: ArrayLike) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ from vcr1_lib.video import Clip
 
 # Okabe and Ito's palette, told apart by colour-blind readers.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+LINE_COLOURS = (*PALETTE, "#000000")
 SMOOTHING_STEPS = 5
 
 
@@ -139,6 +140,31 @@ def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
+
+
+def panel_figure(panel: Panel) -> go.Figure:
+    """Draw one panel alone as an interactive figure, such as one score of several runs."""
+    figure = go.Figure()
+    for colour, (label, (steps, values)) in zip(cycle(LINE_COLOURS), panel.lines.items()):
+        figure.add_scatter(
+            x=steps, y=values, name=label, mode="lines+markers", line={"color": colour}
+        )
+    figure.update_layout(title=panel.title, template="plotly_white", height=420)
+    return figure.update_xaxes(title_text="step").update_yaxes(title_text=panel.unit)
+
+
+def panel_picture(panel: Panel) -> bytes:
+    """Draw the same as a PNG; each line has a marker of its own."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots()
+    looks = zip(cycle(LINE_COLOURS), cycle("osv^Dx*"), panel.lines.items())
+    for colour, marker, (label, (steps, values)) in looks:
+        axes.plot(steps, values, color=colour, marker=marker, label=label)
+    axes.set(title=panel.title, xlabel="step", ylabel=panel.unit)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, bbox_to_anchor=(1, 1))
+    return _png(figure)
 
 
 def filmstrip_picture(

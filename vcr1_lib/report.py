@@ -13,18 +13,21 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from vcr1_lib.evaluation import Predictions
-from vcr1_lib.metrics import (
-    Interval,
+from vcr1_lib.baselines import (
     apply_remap,
     best_fixed_span,
     best_remap,
-    bootstrap_interval,
     first_half,
     fixed_span,
-    grounding_scores,
-    span_ious,
     whole_clip,
+)
+from vcr1_lib.evaluation import Predictions
+from vcr1_lib.metrics import (
+    Interval,
+    bootstrap_interval,
+    grounding_scores,
+    paired_interval,
+    span_ious,
 )
 
 Records = Sequence[dict[str, Any]]
@@ -92,7 +95,7 @@ def compare_runs(
     for name, values in ious.items():
         interval = bootstrap_interval(values, clusters=clips)
         rows[name] = grounding_scores(values) | {"mIoU_interval": [interval.low, interval.high]}
-    gain = bootstrap_interval(after.ious - before.ious, clusters=clips)
+    gain = paired_interval(before.ious, after.ious, clusters=clips)
     return {
         "num_queries": len(records),
         "num_clips": len(set(clips)),

@@ -1,0 +1,89 @@
+"""``scripts/evaluate.py`` from outside: its files, a restart, and bad input in one sentence."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "data_samples" / "charades_sta"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Call the script's ``main`` as the command line would; return its code and what it said."""
+    spec = importlib.util.spec_from_file_location("evaluate", ROOT / "scripts" / "evaluate.py")
+    script = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "evaluate", script)
+    spec.loader.exec_module(script)
+    monkeypatch.chdir(ROOT)
+
+    def call(*options: str) -> tuple[Any, str]:
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", *options])
+        code: Any = 0
+        try:
+            script.main()
+        except SystemExit as stop:
+            code = stop.code
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return call
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> list[str]:
+    """Options for an evaluation of six questions as a user's own Charades-STA files."""
+    lines = (FOLDER / "toyworld_sta_heldout.txt").read_text().splitlines()[:6]
+    (tmp_path / "few.txt").write_text("\n".join(lines) + "\n")
+    options = ["--benchmark", "charades_sta", "--annotations", str(tmp_path / "few.txt")]
+    options += ["--lengths", str(FOLDER / "toyworld_v1_heldout.csv")]
+    options += ["--videos", str(FOLDER / "videos"), "--silent", "true"]
+    return [*options, "--output_dir", str(tmp_path / "out")]
+
+
+def test_it_writes_what_others_can_read_and_goes_on(
+    few: list[str], tmp_path: Path, run: Any
+) -> None:
+    code, said = run(*few)
+    assert code == 0, said
+    assert "6 questions" in said
+    assert "best fixed span" not in said  # nothing to fit it on
+    out = tmp_path / "out"
+    result = json.loads((out / "result.json").read_text())
+    assert list(result) == ["whole clip", "first half", "model", "model, strict parsing"]
+    assert len(json.loads((out / "charades_predictions.json").read_text())) == 6
+    files = {path.name: path.read_bytes() for path in out.iterdir()}
+    log = (out / "predictions.jsonl").read_text().splitlines(keepends=True)
+    (out / "predictions.jsonl").write_text("".join(log[:3]) + log[3][:9])
+    assert run(*few)[0] == 0
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == files
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--benchmark", "nope"], "unknown benchmark 'nope'; there is toyworld, charades_sta"),
+        (["--benchmark", "charades_sta"], "charades_sta needs --annotations"),
+        (["--annotations", "absent.txt"], "found none at absent.txt"),
+        (["--model", "absent"], "found none in absent"),
+        (["--modell", "x"], "unrecognized arguments: --modell"),
+    ],
+)
+def test_bad_input_is_one_sentence(options: list[str], says: str, tmp_path: Path, run: Any) -> None:
+    code, said = run("--output_dir", str(tmp_path / "out"), *options)
+    assert code not in (0, None)
+    assert says in f"{said}{code}"
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_runs_answers_are_not_scored(few: list[str], tmp_path: Path, run: Any) -> None:
+    (tmp_path / "out").mkdir()
+    header = {"run": {"model": "another"}}
+    (tmp_path / "out" / "predictions.jsonl").write_text(json.dumps(header) + "\n")
+    assert "another run's answers" in str(run(*few)[0])
