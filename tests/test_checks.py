@@ -205,7 +205,9 @@ def test_an_unknown_exercise_lists_those_that_exist() -> None:
 
 
 CHECKED = re.compile(r'^check\("(\w+)", (\w+)\)', re.MULTILINE)
-FOLDED = re.compile(r"<details><summary>Solution</summary>(.*?)</details>", re.DOTALL)
+FOLDED = re.compile(
+    r"<details><summary>(?:Solution|Hints and solution)</summary>(.*?)</details>", re.DOTALL
+)
 CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 

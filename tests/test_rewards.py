@@ -408,12 +408,15 @@ def test_the_same_rewards_run_in_trl(tmp_path):
         train_dataset=datasets.Dataset.from_list(rows * 2),
         args=trl.GRPOConfig(
             output_dir=str(tmp_path), per_device_train_batch_size=4, num_generations=2,
-            max_completion_length=8, max_steps=1, report_to=[], use_cpu=True, logging_steps=1,
+            max_completion_length=8, max_steps=4, report_to=[], use_cpu=True, logging_steps=1,
             save_strategy="no", disable_tqdm=True,
         ),
     )  # fmt: skip
     trainer.train()
-    log = trainer.state.log_history[0]
-    for name in ("format_reward", "temporal_iou_reward", "label_reward", "giou_reward"):
-        assert 0 <= log[f"rewards/{name}/mean"] <= 1
-    assert np.isfinite(log["reward"])
+    logs = [log for log in trainer.state.log_history if "reward" in log]
+    assert len(logs) == 4
+    for log in logs:
+        for name in ("format_reward", "temporal_iou_reward", "label_reward", "giou_reward"):
+            # TRL averages a reward over the samples it applies to; a step may hold none.
+            assert 0 <= log[f"rewards/{name}/mean"] <= 1 or np.isnan(log[f"rewards/{name}/mean"])
+        assert np.isfinite(log["reward"])

@@ -70,7 +70,8 @@ class VideoGRPOTrainer(Trainer):
         processing_class: Any = None,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
-        self.rewards = RewardPanel(reward_funcs, args.reward_weights)
+        columns = {name for record in train_dataset for name in record}
+        self.rewards = RewardPanel(reward_funcs, args.reward_weights, columns)
         self.loader = PromptLoader(processing_class, fps=args.fps, max_frames=args.max_frames)
         self.policy = GroupPolicy(
             model,
