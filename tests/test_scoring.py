@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vcr1_lib.baselines import blind_answers, longest_option, most_frequent
+from vcr1_lib.datasets import read_charades_sta
 from vcr1_lib.grading import GOLD_COLUMNS
 from vcr1_lib.prompts import render_gold
 from vcr1_lib.scoring import (
@@ -166,3 +168,14 @@ def test_one_task_and_one_answer_a_record() -> None:
     for texts, records in ((["a"] * 4, mixed), (["a"], records_of("quality")), ([], [])):
         with pytest.raises(ValueError, match="one task"):
             score_texts(texts, records)
+
+
+@pytest.mark.parametrize("split", ["train", "heldout"])
+def test_the_shipped_samples_score_everything_with_their_truth(split: str) -> None:
+    folder = Path(__file__).parents[1] / "data_samples" / "charades_sta"
+    records = read_charades_sta(
+        folder / f"toyworld_sta_{split}.txt", folder / f"toyworld_v1_{split}.csv", folder / "videos"
+    )
+    table = score_texts(perfect(records), records, strict=True).table
+    assert table["scores"] == pytest.approx({"mIoU": 1, "R1@0.3": 1, "R1@0.5": 1, "R1@0.7": 1})
+    assert score_texts([""] * len(records), records).table["scores"]["mIoU"] == 0
