@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 
 Indices = NDArray[np.int64]
 Choose = Callable[[NDArray[np.float64], float], Indices]
-# Decoding on is faster than seeking to a key frame this near. (decord's own ``get_batch`` holds
-# every picture twice and is slower: ``benchmarks/video.py``.)
+# Decoding on beats seeking to a key frame this near. (decord's own ``get_batch`` would hold every
+# picture twice: ``benchmarks/video.py``.)
 SEEK_FRAMES = 16
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
