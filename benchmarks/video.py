@@ -131,7 +131,7 @@ def ask(system: str, path: Path, count: int) -> dict[str, Any] | str:
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600)
     if done.returncode:
         lines = done.stderr.strip().splitlines()
-        return next((x for x in reversed(lines) if "Error" in x), "failed").replace(str(ROOT), ".")
+        return next((x for x in reversed(lines) if "Error" in x), "failed").split("/")[0]
     return json.loads(done.stdout.splitlines()[-1])
 
 

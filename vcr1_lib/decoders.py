@@ -26,8 +26,9 @@ log = logging.getLogger(__name__)
 
 Indices = NDArray[np.int64]
 Choose = Callable[[NDArray[np.float64], float], Indices]
-# decord hands over a whole batch twice; small batches keep the peak near what is kept.
-BATCH = 16
+# Decoding on beats seeking to a key frame this near. (decord's own ``get_batch`` would hold every
+# picture twice: ``benchmarks/video.py``.)
+SEEK_FRAMES = 16
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
@@ -138,14 +139,22 @@ class DecordReader:
 
     def read(self, indices: Indices) -> NDArray[np.uint8]:
         """Return the pictures at increasing indices."""
+        keys = np.asarray(self.reader.get_key_indices())
         frames: NDArray[np.uint8] | None = None
+        position = 0
         try:
-            for first in range(0, len(indices), BATCH):
-                batch = self.reader.get_batch(indices[first : first + BATCH]).asnumpy()
+            for place, index in enumerate(indices.tolist()):
+                key = int(keys[keys <= index].max(initial=0))
+                if key > position + SEEK_FRAMES:
+                    self.reader.seek_accurate(index)
+                elif index > position:
+                    self.reader.skip_frames(index - position)
+                picture = self.reader.next().asnumpy()
                 if frames is None:
-                    frames = np.empty((len(indices), *batch.shape[1:]), dtype=np.uint8)
-                frames[first : first + BATCH] = batch
-        except (decord.DECORDError, RuntimeError) as error:
+                    frames = np.empty((len(indices), *picture.shape), dtype=np.uint8)
+                frames[place] = picture
+                position = index + 1
+        except (decord.DECORDError, RuntimeError, StopIteration) as error:
             raise _damaged(self.path, error) from error
         assert frames is not None
         return frames
