@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from math import exp
 from pathlib import Path
 from statistics import mean, pstdev, stdev
 from typing import Any
 
-import nbformat
 import numpy as np
-import pytest
 import torch
 
 from vcr1_lib import grpo, kl
-from vcr1_lib.checks import check
-from vcr1_lib.checks.grpo import EXERCISES
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "03_grpo_from_scratch.ipynb"
 
@@ -125,22 +120,3 @@ WRONG: dict[str, Answers] = {
         ),
     ],
 }
-
-
-def solutions() -> dict[str, str]:
-    """Find the folded solutions of the notebook: name of the function -> code."""
-    cells = nbformat.read(NOTEBOOK, as_version=nbformat.NO_CONVERT).cells
-    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    folded = re.findall(r"<details>.*?</details>", prose, flags=re.DOTALL)
-    code = [c for text in folded for c in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
-    return {name: c for c in code for name in re.findall(r"^def (\w+)", c, re.MULTILINE)}
-
-
-@pytest.mark.skipif(not NOTEBOOK.exists(), reason="the notebook is not there")
-def test_every_folded_solution_passes() -> None:
-    found = solutions()
-    assert set(found) == set(EXERCISES)
-    for name, code in found.items():
-        scope: dict[str, Any] = {}
-        exec(code, scope)
-        assert check(name, scope[name]).passed is True, check(name, scope[name]).message

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import bitsandbytes as bnb
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from tiny import FAMILIES, noise_clip
 
-from vcr1_lib.groups import encode_prompts, pack, score_groups, score_rows, with_pixels
+from vcr1_lib.groups import encode_prompts, pack, score_groups, with_pixels
 from vcr1_lib.models import banned_tokens, collate_prompts, family_of, prompt_inputs
 from vcr1_lib.rollout import answer_noise, sample_groups
+from vcr1_lib.separate_rows import TOLERANCE, score_rows
 
 LENGTHS = [[5, 1, 0, 9], [3, 9, 2, 7]]
 # 60 temporal grids two seconds apart: temporal ids far beyond the prompt's last text id.
@@ -144,3 +147,115 @@ def test_noise_belongs_to_the_answer_alone() -> None:
     alone = answer_noise(3, 7, [2], group=2, length=5)
     assert torch.equal(pair[1, :2], alone[0])
     assert not torch.equal(pair[0], answer_noise(3, 8, [1], group=4, length=5)[0])
+
+
+ADAPTED = r".*(language_model|text_model).*\.(q_proj|v_proj)"
+
+
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["", "checkpointing"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_shared_forward_is_exact_with_adapters(name: str, checkpointing: bool) -> None:
+    plain, processor = FAMILIES[name]()
+    torch.manual_seed(0)
+    model = get_peft_model(plain, LoraConfig(r=2, target_modules=ADAPTED, init_lora_weights=False))
+    if checkpointing:
+        model.enable_input_require_grads()
+        plain.activation_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    batch, singles = batch_of(plain, processor, CLIPS["long"])
+    tokens, mask = random_answers()
+    weight = torch.randn(mask.shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        prompts = encode_prompts(model, batch)
+
+    shared = score_groups(model, prompts, tokens, mask)
+    gradients = [gradient_of(model, (shared * weight).sum())]
+    rows = torch.cat(
+        [score_rows(model, b, tokens[i : i + 1], mask[i : i + 1]) for i, b in enumerate(singles)]
+    )
+    gradients.append(gradient_of(model, (rows * weight).sum()))
+
+    assert (shared - rows).abs().max() < 1e-5
+    assert len(gradients[0]) == len([n for n, _ in model.named_parameters() if "lora_" in n])
+    assert relative(gradients[0], gradients[1]) < 1e-4
+
+
+def gradient_of(model: Any, loss: torch.Tensor) -> list[torch.Tensor]:
+    model.zero_grad()
+    loss.backward()
+    return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_shared_forward_is_exact_in_half_precision(name: str) -> None:
+    model, processor = FAMILIES[name]()
+    model.bfloat16()
+    batch, singles = batch_of(model, processor, CLIPS["long"])
+    for part in (batch, *singles):
+        part.update({k: v.bfloat16() for k, v in part.items() if v.dtype == torch.float32})
+        if "second_per_grid_ts" in part:
+            part["second_per_grid_ts"] = part["second_per_grid_ts"].float()
+    tokens, mask = random_answers()
+    with torch.no_grad():
+        shared = score_groups(model, encode_prompts(model, batch), tokens, mask)
+        rows = [
+            score_rows(model, b, tokens[i : i + 1], mask[i : i + 1]) for i, b in enumerate(singles)
+        ]
+    assert (shared - torch.cat(rows)).abs().max() < TOLERANCE[torch.bfloat16] / 5
+
+
+def test_an_adapted_head_is_scored_as_it_is() -> None:
+    plain, processor = FAMILIES["smolvlm"]()
+    torch.manual_seed(0)
+    model = get_peft_model(
+        plain, LoraConfig(r=2, target_modules=["lm_head"], init_lora_weights=False)
+    )
+    batch, singles = batch_of(plain, processor, CLIPS["short"])
+    tokens, mask = random_answers()
+    with torch.no_grad():
+        shared = score_groups(model, encode_prompts(model, batch), tokens, mask)
+        row = score_rows(model, singles[0], tokens[:1], mask[:1])
+        with model.disable_adapter():
+            bare = score_rows(model, singles[0], tokens[:1], mask[:1])
+    assert (shared[:1] - row).abs().max() < 1e-5
+    assert (bare - row).abs().max() > 1e-3
+
+
+def test_the_head_is_as_before_after_scoring() -> None:
+    model, processor = FAMILIES["smolvlm"]()
+    batch, _ = batch_of(model, processor, CLIPS["short"])
+    tokens, mask = random_answers()
+    prompts = with_pixels(model, batch)
+    score_groups(model, prompts, tokens, mask)
+    assert "forward" not in vars(model.lm_head)
+    with pytest.raises(AttributeError):
+        score_groups(model, prompts._replace(vision={"pixel_values": 3}), tokens, mask)
+    assert "forward" not in vars(model.lm_head)
+
+
+def test_shared_forward_is_exact_in_four_bits() -> None:
+    plain, processor = FAMILIES["qwen2_5_vl"]()
+    plain.train()  # in evaluation bitsandbytes repacks the weights for a kernel without gradient
+    for parent in list(plain.model.language_model.layers.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, torch.nn.Linear):
+                small = bnb.nn.Linear4bit(
+                    layer.in_features, layer.out_features, layer.bias is not None,
+                    compute_dtype=torch.float32, quant_type="nf4", compress_statistics=True,
+                )  # fmt: skip
+                small.load_state_dict(layer.state_dict())
+                setattr(parent, name, small.to("cpu"))
+    model = get_peft_model(plain, LoraConfig(r=2, target_modules=ADAPTED, init_lora_weights=False))
+    batch, singles = batch_of(plain, processor, CLIPS["long"])
+    tokens, mask = random_answers()
+    weight = torch.randn(mask.shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        prompts = encode_prompts(model, batch)
+    shared = score_groups(model, prompts, tokens, mask)
+    rows = torch.cat(
+        [score_rows(model, b, tokens[i : i + 1], mask[i : i + 1]) for i, b in enumerate(singles)]
+    )
+    assert plain.model.language_model.layers[0].mlp.up_proj.weight.dtype == torch.uint8
+    assert (shared - rows).abs().max() < 1e-5
+    gradients = [gradient_of(model, (x * weight).sum()) for x in (shared, rows)]
+    assert relative(gradients[0], gradients[1]) < 1e-4

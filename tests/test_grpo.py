@@ -468,3 +468,37 @@ def far_batch(seed: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     shift = torch.randn(batch["advantages"].shape, generator=generator, dtype=torch.float64)
     return batch | {"old_logps": batch["old_logps"] + 0.5 * shift[..., None]}
+
+
+@pytest.mark.parametrize("loss_type", LOSS_TYPES)
+def test_twenty_steps_on_fixed_answers_follow_trl(loss_type: LossType) -> None:
+    """A bigram policy, trained twice: by TRL's gradient and by ours."""
+    batch = random_batch(4)
+    tokens = torch.randint(0, 11, (3, 4, 8), generator=torch.Generator().manual_seed(4))
+    options = {"max_completion_length": OPTIONS["max_completion_length"]}
+    weights = []
+    for by_trl in (True, False):
+        table = torch.randn(11, 11, generator=torch.Generator().manual_seed(5)).requires_grad_()
+        optimizer = torch.optim.AdamW([table], lr=0.05)
+        first = None
+        for _ in range(20):
+            scores = table[tokens[..., :-1]].log_softmax(-1)
+            logps = scores.gather(-1, tokens[..., 1:, None])[..., 0]
+            # The first policy sampled; it is also the reference.
+            first = logps.detach() if first is None else first
+            now = {"logps": logps.detach(), "old_logps": first, "ref_logps": first}
+            now |= {name: batch[name] for name in ("advantages", "mask")}
+            if by_trl:
+                _, gradient, _ = trl_loss(now, loss_type, 0.04)
+            else:
+                _, gradient = loss_and_gradient(
+                    now, loss_type=loss_type, beta=0.04, epsilon_high=0.28,
+                    num_items=batch["mask"].sum(), **options,
+                )  # fmt: skip
+            optimizer.zero_grad()
+            logps.backward(gradient)
+            optimizer.step()
+        weights.append(table.detach())
+    assert (weights[0] - weights[1]).abs().max() < 1e-6
+    start = torch.randn(11, 11, generator=torch.Generator().manual_seed(5))
+    assert (weights[0] - start).abs().max() > 0.1

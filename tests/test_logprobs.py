@@ -19,8 +19,8 @@ def inputs(dtype: torch.dtype = torch.float32, num_tokens: int = N) -> dict[str,
     hidden = torch.randn(num_tokens, H, generator=generator).to(dtype)
     weight = torch.randn(V, H, generator=generator).to(dtype)
     bias = torch.randn(V, generator=generator).to(dtype)
-    tokens = torch.randint(0, V - 5, (num_tokens,), generator=generator)
-    banned = torch.arange(V) >= V - 5
+    tokens = torch.randint(2, V - 5, (num_tokens,), generator=generator)
+    banned = (torch.arange(V) >= V - 5) | (torch.arange(V) < 2)
     return {"hidden": hidden, "weight": weight, "tokens": tokens, "bias": bias, "banned": banned}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import wave
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -11,11 +12,13 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 from tiny import FAMILIES, noise_clip
 from transformers.video_utils import VideoMetadata
 
-from vcr1_lib import video
-from vcr1_lib.models import prompt_inputs
+from vcr1_lib import decoders
+from vcr1_lib.models import FAMILIES as MODEL_FAMILIES
+from vcr1_lib.models import PromptLoader, prompt_inputs
 from vcr1_lib.toyworld import Event, Scene, render, write_mp4
 from vcr1_lib.video import GREY, Clip, VideoError, blanked, read_clip, shuffled
 
@@ -29,8 +32,8 @@ UNEVEN = [0.0, 1.0, 59.0, 60.0, 61.5, 75.0]
 @pytest.fixture(params=READERS)
 def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "pyav":
-        monkeypatch.setattr(video, "decord", None)
-    elif video.decord is None:
+        monkeypatch.setattr(decoders, "decord", None)
+    elif decoders.decord is None:
         pytest.skip("decord has no wheel here")
     return request.param
 
@@ -85,11 +88,11 @@ def test_frames_are_those_on_screen(
 def read_with(path: Path, reader: str, monkeypatch: pytest.MonkeyPatch, fps: float) -> Clip:
     with monkeypatch.context() as patch:
         if reader == "pyav":
-            patch.setattr(video, "decord", None)
+            patch.setattr(decoders, "decord", None)
         return read_clip(path, fps=fps)
 
 
-@pytest.mark.skipif(video.decord is None, reason="decord has no wheel here")
+@pytest.mark.skipif(decoders.decord is None, reason="decord has no wheel here")
 @pytest.mark.parametrize(
     "times",
     [np.arange(32) / 8, [0, 0.5, 1.5, 1.75, 3.0], [1, 1.5, 2, 2.5, 3]],
@@ -220,3 +223,241 @@ def test_qwen_reads_the_true_spacing(step_seconds: float) -> None:
     assert patch == 2
     assert list(inputs["second_per_grid_ts"]) == pytest.approx([patch * step_seconds])
     assert inputs["video_grid_thw"][0, 0] == 3
+
+
+CLIPS = sorted((Path(__file__).parents[1] / "data_samples" / "clips").glob("*.mp4"))
+SEQUENCE = Path(__file__).parents[1] / "data_samples/formats/got10k/val/TOY_Val_000001"
+WAYS: list[dict[str, Any]] = [
+    {"fps": 1000.0},
+    {"fps": 3.0},
+    {"fps": 5.0, "span": (2.2, 4.0)},
+    {"num_frames": 8},
+    {"num_frames": 5, "span": (4.0, 100.0)},
+    {"times_seconds": [3.3, 1.0, 1.05, 5.9]},
+    {"max_pixels": 2000},
+]
+
+
+def container_times(path: Path) -> list[float]:
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stamps = sorted(float(p.pts * stream.time_base) for p in container.demux(stream) if p.size)
+    return [stamp - stamps[0] for stamp in stamps]
+
+
+@pytest.mark.skipif(decoders.decord is None, reason="decord has no wheel here")
+@pytest.mark.parametrize("options", WAYS, ids=str)
+@pytest.mark.parametrize("path", CLIPS, ids=lambda path: path.stem)
+def test_both_readers_agree_on_every_sample(
+    path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = read_clip(path, **options)
+    monkeypatch.setattr(decoders, "decord", None)
+    theirs = read_clip(path, **options)
+    assert ours.frames.shape == theirs.frames.shape
+    assert ours.times_seconds == pytest.approx(theirs.times_seconds, abs=1e-5)
+    assert ours.duration_seconds == pytest.approx(theirs.duration_seconds, abs=1e-3)
+    differences = np.abs(ours.frames.astype(int) - theirs.frames)
+    # The two scale with the same filter, rounded differently.
+    assert differences.mean() <= (1 if "max_pixels" in options else 0)
+
+
+@pytest.mark.parametrize("path", CLIPS, ids=lambda path: path.stem)
+def test_times_are_the_containers_own(path: Path, reader: str) -> None:
+    true = container_times(path)
+    clip = read_clip(path, fps=1000.0, max_frames=100_000)
+    assert clip.times_seconds.tolist() == pytest.approx(true, abs=1e-5)
+    half_a_frame = np.diff(true).min() / 2
+    moments = np.arange(0, 5.9, 0.25)
+    shown = read_clip(path, times_seconds=moments.tolist()).times_seconds
+    expected = [max(t for t in true if t <= moment + 1e-3) for moment in moments]
+    assert np.abs(shown - expected).max() < half_a_frame
+
+
+def test_a_span_and_times_are_what_was_asked_for(reader: str) -> None:
+    path = next(p for p in CLIPS if p.stem == "rate12")
+    clip = read_clip(path, fps=2.0, span=(2.0, 4.0))
+    assert clip.times_seconds.tolist() == pytest.approx([2.0, 2.5, 3.0, 3.5], abs=1e-3)
+    assert clip.duration_seconds == pytest.approx(6.0, abs=1e-3)
+    whole = read_clip(path, fps=12.0)
+    asked = read_clip(path, times_seconds=[4.0, 0.5, 4.01])
+    assert asked.times_seconds.tolist() == pytest.approx([4.0, 0.5, 4.0], abs=1e-3)
+    assert np.array_equal(asked.frames, whole.frames[[48, 6, 48]])
+    halves = read_clip(path, num_frames=2)
+    assert halves.times_seconds.tolist() == pytest.approx([0, 3], abs=1e-3)
+
+
+def test_the_limit_on_pixels_is_applied_and_keeps_the_shape(reader: str) -> None:
+    path = next(p for p in CLIPS if p.stem == "portrait")
+    whole, small = read_clip(path, fps=1.0), read_clip(path, fps=1.0, max_pixels=1500)
+    height, width = small.frames.shape[1:3]
+    assert whole.frames.shape[1:3] == (96, 54)
+    assert height * width <= 1500 < whole.frames.shape[1] * whole.frames.shape[2]
+    assert height / width == pytest.approx(96 / 54, rel=0.1)
+    assert small.times_seconds.tolist() == whole.times_seconds.tolist()
+    assert small.frames.mean() == pytest.approx(whole.frames.mean(), abs=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"span": (7.0, 9.0)}, "lasts 6 s, but the span 7 to 9 s"),
+        ({"times_seconds": [1.0, 7.0]}, "moments from 1 to 7 s"),
+        ({"times_seconds": [-1.0]}, "moments from -1 to -1 s"),
+    ],
+)
+def test_what_lies_outside_the_clip_is_named(options: dict[str, Any], told: str) -> None:
+    path = next(p for p in CLIPS if p.stem == "late")
+    with pytest.raises(VideoError, match=told) as caught:
+        read_clip(path, **options)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_frames": 0},
+        {"max_pixels": 3},
+        {"span": (3.0, 3.0)},
+        {"span": (-1.0, 3.0)},
+        {"times_seconds": []},
+        {"times_seconds": [1.0, 2.0], "max_frames": 1},
+    ],
+)
+def test_more_impossible_options_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        read_clip(CLIPS[0], **options)
+
+
+def test_a_path_may_hold_anything(tmp_path: Path, reader: str) -> None:
+    path = tmp_path / "été à la mer, 100% #1 (копия).mp4"
+    path.write_bytes(CLIPS[0].read_bytes())
+    assert np.array_equal(read_clip(path).frames, read_clip(CLIPS[0]).frames)
+
+
+def test_one_frame_is_a_clip(tmp_path: Path, reader: str) -> None:
+    write_frames(tmp_path / "one.mp4", [0.0])
+    clip = read_clip(tmp_path / "one.mp4")
+    assert clip.times_seconds.tolist() == [0.0]
+    assert clip.duration_seconds > 0
+    assert VideoMetadata(**clip.metadata()).timestamps == [0.0]
+
+
+def patch_header(path: Path, atom: bytes, skip: int, value: int) -> None:
+    """Overwrite a 32-bit number in an MP4's header."""
+    content = bytearray(path.read_bytes())
+    place = content.index(atom) + 4 + skip
+    content[place : place + 4] = value.to_bytes(4, "big")
+    path.write_bytes(bytes(content))
+
+
+def test_a_header_of_ten_hours_is_not_believed(short: Path, reader: str) -> None:
+    # mvhd: version and flags, two dates, then units a second and the length in units.
+    patch_header(short, b"mvhd", 12, 1000)
+    patch_header(short, b"mvhd", 16, 10 * 3600 * 1000)
+    clip = read_clip(short)
+    assert clip.duration_seconds == pytest.approx(4.0)
+    assert len(clip.frames) == 8
+
+
+def test_a_header_without_a_rate_harms_no_time(tmp_path: Path, reader: str) -> None:
+    # Matroska need not state a rate: only the pictures' own stamps say when they are shown.
+    path = tmp_path / "rateless.mkv"
+    write_frames(path, [0.0, 0.7, 0.9, 2.3])
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == 0
+    assert read_clip(path, fps=100).times_seconds.tolist() == pytest.approx([0, 0.7, 0.9, 2.3])
+
+
+@pytest.mark.skipif(decoders.decord is None, reason="decord has no wheel here")
+def test_pyav_reads_what_decord_cannot_and_says_so(
+    short: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = read_clip(short)
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("cannot find video stream")
+
+    monkeypatch.setattr(decoders.decord, "VideoReader", refuse)
+    clip = read_clip(short)
+    assert np.array_equal(clip.frames, whole.frames)
+    assert f"decord cannot read {short}; PyAV did" in caplog.text
+
+
+def test_a_folder_of_pictures_is_a_video(tmp_path: Path) -> None:
+    clip = read_clip(SEQUENCE, times_seconds=[0.0, 0.3, 1.9])
+    assert clip.frames.shape == (3, 96, 96, 3)
+    assert clip.times_seconds.tolist() == pytest.approx([0, 0.3, 1.9])
+    assert clip.duration_seconds == 2.0
+    slow = read_clip(SEQUENCE, fps=1.0, pictures_per_second=2.0)
+    assert slow.times_seconds.tolist() == list(range(10))
+    (tmp_path / "1.jpg").write_bytes(next(SEQUENCE.glob("*.jpg")).read_bytes())
+    (tmp_path / "2.jpg").write_bytes(b"no picture")
+    with pytest.raises(VideoError, match=r"2\.jpg is not a picture"):
+        read_clip(tmp_path, fps=10.0)
+
+
+def frames_sum(path: str) -> int:
+    return int(read_clip(path).frames.sum())
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
+def test_workers_forked_after_decoding_decode_too() -> None:
+    paths = [str(path) for path in CLIPS]
+    here = [frames_sum(path) for path in paths]
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.map_async(frames_sum, paths).get(timeout=60) == here
+
+
+def loader_records() -> list[dict[str, Any]]:
+    return [
+        {"id": path.stem, "task": "temporal_grounding", "video": str(path), "query": "a."}
+        for path in CLIPS[:3]
+    ]
+
+
+def test_a_clip_that_cannot_be_read_is_counted_and_not_replaced(tmp_path: Path) -> None:
+    _, processor = FAMILIES["smolvlm"]()
+    records = loader_records()
+    make_text(tmp_path / "bad.mp4")
+    records[1] |= {"video": str(tmp_path / "bad.mp4")}
+    with pytest.raises(VideoError, match=r"bad\.mp4"):
+        PromptLoader(processor, max_frames=2)(records)
+    loader = PromptLoader(processor, max_frames=2, on_error="skip")
+    loaded = loader(records)
+    assert [r["id"] for r in loaded["records"]] == [records[0]["id"], records[2]["id"]]
+    for record, prompt in zip(loaded["records"], loaded["prompts"], strict=True):
+        alone = PromptLoader(processor, max_frames=2)([record])["prompts"][0]
+        assert torch.equal(prompt["pixel_values"], alone["pixel_values"])
+    assert list(loader.skipped) == [records[1]["video"]]
+    with pytest.raises(VideoError, match="none of 1 clips can be read"):
+        loader(records[1:2])
+
+
+def test_an_object_is_followed_at_its_boxes_times() -> None:
+    _, processor = FAMILIES["smolvlm"]()
+    boxes = [[0.1, 0.1, 0.5, 0.5]] * 3
+    record = {"id": "t", "task": "tracking", "video": str(SEQUENCE), "object": "circle"}
+    for given, seconds in (({"times": [0.0, 0.9, 1.9]}, ["00", "00", "01"]), ({}, ["00"] * 2)):
+        loader = PromptLoader(processor)
+        (prompt,) = loader([record | {"boxes": boxes} | given])["prompts"]
+        text = processor.tokenizer.decode(prompt["input_ids"][0])
+        stamps = [part[3:5] for part in text.split("Frame from ")[1:]]
+        assert len(stamps) == 3
+        assert stamps[: len(seconds)] == seconds
+
+
+@pytest.mark.parametrize("fps", [0.5, 1.0, 2.0, 3.0, 4.0])
+def test_qwens_positions_are_seconds(fps: float) -> None:
+    model, processor = FAMILIES["qwen2_5_vl"]()
+    clip = read_clip(next(p for p in CLIPS if p.stem == "rate12"), fps=fps)
+    inputs = prompt_inputs(processor, clip, "When?")
+    family = MODEL_FAMILIES["qwen2_5_vl"]
+    positions = family.positions(model, dict(inputs))[0, 0]
+    visual = positions[inputs["input_ids"][0] == family.placeholder(model)]
+    ids = (visual - visual.min()).unique(sorted=True)
+    # A grid is two frames; two positions make a second; ids are floored to integers.
+    starts = clip.times_seconds[::2]
+    per_second = model.config.vision_config.tokens_per_second
+    expected = np.floor(starts * per_second + 1e-3)
+    assert ids.tolist() == sorted(set(expected))

@@ -13,12 +13,16 @@ A module imports only from modules above it in this list:
 ``shaping``    shaped variants of the temporal IoU reward
 ``reward_cases`` the adversarial table
 ``reward_bench`` runs that table on any reward
+``blind_policy`` what GRPO makes of a reward without looking
 ``metrics``    dataset-level scores of spans, bootstrap intervals
 ``task_metrics`` dataset-level scores of tracks, grounded answers, options, captions
 ``baselines``  what can be had without looking
 ``scoring``    completions of any task -> scores beside the baselines
 ``predictions`` files of answers: our log, the official formats
-``video``      decode frames; the clip carries its true times
+``decoders``   readers of pictures and their times: decord, PyAV, folders
+``video``      choose frames; the clip carries its true times
+``tokens``     frames into visual tokens and time positions: counting
+``prescan``    try a folder of videos in processes that can be killed
 ``datasets``   annotation files -> records
 ``toyworld``   synthetic clips with exact truth
 ``kl``         three estimates of the distance from the reference policy
@@ -28,6 +32,7 @@ A module imports only from modules above it in this list:
 ``models``     load a model and its processor by family; records -> model inputs
 ``groups``     one video, G answers: the shared-prefix forward
 ``rollout``    sample G answers a video
+``separate_rows`` the plain way, to compare with and to fall back on
 ``policy``     sample and score groups, by a shared prefix where it is verified
 ``evaluation`` run a model over a dataset
 ``report``     before against after: did it learn?
@@ -39,10 +44,19 @@ A module imports only from modules above it in this list:
 ``plots``      figures
 ``eval_page``  one page about an evaluation
 ``mask_view``  who sees whom in a packed row, as a figure
+``token_views`` figures about frames, tokens and positions
+``drawings``   what widgets show, as SVG
+``widgets``    what a reader drags
 ``checks``     try an exercise's answer and name the mistake
 
 A plain install brings NumPy and serves ``overlap`` to ``predictions``; the rest needs
 the ``train`` extra.
 """
 
+import logging
+
 __version__ = "0.1.0"
+
+# Transformers imports it, and on some CPUs it warns every time that an optional kernel is not
+# installed. Nothing here needs that kernel.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
 
-from vcr1_lib.grpo import LossType, ScaleRewards
+from vcr1_lib.grpo import LossType, RatioLevel, ScaleRewards
+from vcr1_lib.kl import KLEstimator
 from vcr1_lib.video import DEFAULT_FPS, DEFAULT_MAX_FRAMES
 
 
@@ -25,7 +26,10 @@ class VideoGRPOConfig(TrainingArguments):
             or a frozen copy.
         epsilon: Lower clip range.
         epsilon_high: Upper clip range, ``None`` for ``epsilon``.
-        loss_type: ``"grpo"``, ``"bnpo"``, ``"dr_grpo"`` or ``"dapo"``.
+        loss_type: ``"grpo"``, ``"bnpo"``, ``"dr_grpo"``, ``"dapo"`` or ``"cispo"``; see
+            :func:`vcr1_lib.grpo.grpo_loss`.
+        importance_sampling_level: ``"token"``, or ``"sequence"`` for GSPO's one ratio an answer.
+        kl_estimator: ``"k1"``, ``"k2"`` or ``"k3"``.
         scale_rewards: ``"group"``, ``"batch"`` or ``"none"``.
         num_iterations: Updates that each sampled answer takes part in. Above 1 the policy
             moves away from the one that sampled, and the clip acts.
@@ -51,6 +55,8 @@ class VideoGRPOConfig(TrainingArguments):
     epsilon: float = 0.2
     epsilon_high: float | None = None
     loss_type: LossType = "grpo"
+    importance_sampling_level: RatioLevel = "token"
+    kl_estimator: KLEstimator = "k3"
     scale_rewards: ScaleRewards = "group"
     num_iterations: int = 1
     steps_per_generation: int | None = None

@@ -11,12 +11,18 @@ Notation: ``B`` prompts (one group each), ``P`` prompt tokens (padded on the lef
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from vcr1_lib.logprobs import chunked_logps
 from vcr1_lib.models import base_model, family_of
+
+# Scores (tokens x vocabulary) that exist at a time: 64 MB in fp32.
+CHUNK_SCORES = 1 << 24
 
 
 class Prompts(NamedTuple):
@@ -201,82 +207,51 @@ def score_groups(
         ``(B, G, R)`` log-probabilities, 0 where ``mask`` is false.
     """
     packed = pack(prompts, tokens, mask)
-    kept = packed.input_ids.shape[1] - prompts.input_ids.shape[1] + 1
-    logits = model(
-        input_ids=packed.input_ids,
-        attention_mask=model_mask(model, packed.attention_mask),
-        position_ids=packed.position_ids,
-        logits_to_keep=kept,
-        use_cache=False,
+    row = torch.arange(len(tokens), device=tokens.device)[:, None, None].expand_as(mask)
+    at = (row[mask], packed.source[mask])
+
+    def score(hidden: Tensor, head: nn.Linear) -> Tensor:
+        chosen = chunked_logps(
+            hidden[at],
+            head.weight,
+            tokens[mask],
+            bias=head.bias,
+            temperature=temperature,
+            banned=banned,
+            chunk_tokens=max(1, CHUNK_SCORES // len(head.weight)),
+        ).logps
+        return chosen.new_zeros(mask.shape).masked_scatter(mask, chosen)
+
+    inputs = {
+        "input_ids": packed.input_ids,
+        "attention_mask": model_mask(model, packed.attention_mask),
+        "position_ids": packed.position_ids,
+        "logits_to_keep": packed.input_ids.shape[1] - prompts.input_ids.shape[1] + 1,
+        "use_cache": False,
         **prompts.vision,
-    ).logits
-    logps = token_logps(logits, temperature=temperature, banned=banned)
-    row = torch.arange(len(tokens), device=tokens.device)[:, None, None]
-    return logps[row, packed.source, tokens.clamp(min=0)].where(mask, logps.new_zeros(()))
+    }
+    head = base_model(model).get_output_embeddings()
+    if isinstance(head, nn.Linear) and head.weight.is_floating_point():
+        with _head_replaced(head, score):
+            return model(**inputs).logits
+    # An adapted or quantised head has no plain weight to walk over.
+    logps = token_logps(model(**inputs).logits, temperature=temperature, banned=banned)
+    chosen = logps[(*at, tokens[mask])]
+    return chosen.new_zeros(mask.shape).masked_scatter(mask, chosen)
 
 
-# How far two correct computations of a log-probability drift apart, by precision.
-TOLERANCE = {torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 2.5e-1}
+@contextmanager
+def _head_replaced(head: nn.Linear, score: Callable[[Tensor, nn.Linear], Tensor]) -> Iterator[None]:
+    """Let the output head score chosen tokens, inside the model's own ``forward``.
 
-
-@torch.no_grad()
-def shares_prefix_exactly(
-    model: nn.Module,
-    batch: dict[str, Any],
-    tokens: Tensor,
-    mask: Tensor,
-    sampled_logps: Tensor,
-    *,
-    temperature: float = 1.0,
-    banned: Tensor | None = None,
-) -> bool:
-    """Tell whether packed decoding and packed scoring agree with separate rows, on this model.
-
-    Args:
-        batch: One prompt, as :func:`vcr1_lib.models.collate_prompts` returns it.
-        tokens: ``(1, G, R)`` answers to it.
-        mask: ``(1, G, R)``.
-        sampled_logps: ``(1, G, R)`` log-probabilities that decoding gave them.
-        temperature: As in sampling.
-        banned: As in sampling.
+    That is where wrappers such as FSDP have the head's weight in one piece.
     """
-    options: dict[str, Any] = {"temperature": temperature, "banned": banned}
-    plain = score_rows(model, batch, tokens, mask, **options)
-    packed = score_groups(model, encode_prompts(model, batch), tokens, mask, **options)
-    gap = torch.stack([packed - plain, sampled_logps - plain]).abs().max()
-    return bool(gap <= TOLERANCE[next(model.parameters()).dtype])
-
-
-def score_rows(
-    model: nn.Module,
-    batch: dict[str, Any],
-    tokens: Tensor,
-    mask: Tensor,
-    *,
-    temperature: float = 1.0,
-    banned: Tensor | None = None,
-) -> Tensor:
-    """Do what :func:`score_groups` does the plain way: every answer in a row of its own.
-
-    The reference implementation. The video is repeated G times and the model finds its
-    own positions, so it shares no code with the packed forward.
-
-    Args:
-        batch: One prompt, as :func:`vcr1_lib.models.collate_prompts` returns it.
-        tokens: ``(1, G, R)``.
-        mask: ``(1, G, R)``.
-    """
-    family = family_of(model)
-    _, group, length = tokens.shape
-    inputs = {}
-    for key, value in batch.items():
-        repeats = [group] + [1] * (value.ndim - 1)
-        inputs[key] = value.repeat(repeats)
-        if key not in family.pixel_keys:
-            extra = {"input_ids": tokens[0], "attention_mask": mask[0].to(value.dtype)}
-            tail = extra.get(key, torch.zeros_like(tokens[0]))
-            inputs[key] = torch.cat([inputs[key], tail.to(value.dtype)], dim=1)
-    logits = model(**inputs, use_cache=False).logits[:, -length - 1 : -1]
-    logps = token_logps(logits, temperature=temperature, banned=banned)
-    chosen = logps.gather(-1, tokens[0, ..., None])[None, ..., 0]
-    return chosen.where(mask, chosen.new_zeros(()))
+    own = vars(head).get("forward")
+    head.forward = lambda hidden: score(hidden, head)  # type: ignore
+    try:
+        yield
+    finally:
+        if own is None:
+            del head.forward
+        else:
+            head.forward = own  # type: ignore

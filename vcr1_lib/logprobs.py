@@ -64,7 +64,7 @@ def chunked_logps(
     Raises:
         ValueError: If shapes do not fit together, or ``chunk_tokens`` is below 1.
 
-    Reference: the same idea for cross-entropy, Liger Kernel (arXiv 2410.10989), section 3.2;
+    Reference: the same idea for cross-entropy, Liger Kernel (arXiv 2410.10989);
     TRL's ``ChunkedLogProbFunction`` walks over the vocabulary too and recomputes.
 
     >>> chunked_logps(torch.zeros(1, 2), torch.zeros(4, 2), torch.tensor([3])).logps.exp().item()
@@ -117,23 +117,18 @@ class _ChunkedLogps(torch.autograd.Function):
         )
         log_total, entropy = torch.zeros_like(logps), torch.zeros_like(logps)
         slope = torch.empty_like(hidden) if keep else hidden.new_empty(0)
+        allowed = 0 if banned is None else int(banned.int().argmin())
         for start in range(0, len(hidden), chunk_tokens):
             part = slice(start, start + chunk_tokens)
             scores = _scores(hidden[part], weight, bias, temperature, banned)
-            chosen = scores.gather(-1, tokens[part, None])[:, 0]
-            top = scores.amax(-1)
-            scores -= top[:, None]
-            shifted = scores.clone() if with_entropy else None
-            total = scores.exp_().sum(-1)
-            log_total[part] = top + total.log()
-            logps[part] = chosen - log_total[part]
-            scores /= total[:, None]
-            if shifted is not None:
-                # A banned token has probability 0 times score -inf.
-                expected = torch.nan_to_num(shifted.mul_(scores)).sum(-1)
-                entropy[part] = total.log() - expected
+            every = scores.log_softmax(-1)
+            logps[part] = every.gather(-1, tokens[part, None])[:, 0]
+            log_total[part] = scores[:, allowed] - every[:, allowed]
+            if with_entropy:
+                # A banned token has probability 0 and log-probability -inf.
+                entropy[part] = -torch.nan_to_num(scores.copy_(every).exp_().mul_(every)).sum(-1)
             if keep:
-                expected = scores.to(hidden.dtype) @ weight
+                expected = every.exp_().to(hidden.dtype) @ weight
                 slope[part] = (weight[tokens[part]] - expected) / temperature
         ctx.save_for_backward(hidden, weight, bias, tokens, banned, log_total, slope)
         ctx.temperature, ctx.chunk_tokens = temperature, chunk_tokens
@@ -153,11 +148,12 @@ class _ChunkedLogps(torch.autograd.Function):
             for start in range(0, len(hidden), ctx.chunk_tokens):
                 part = slice(start, start + ctx.chunk_tokens)
                 scores = _scores(hidden[part], weight, bias, ctx.temperature, banned)
-                scaled = grad[part, None] / ctx.temperature
-                scores.sub_(log_total[part, None]).exp_().mul_(-scaled)
-                scores.scatter_add_(-1, tokens[part, None], scaled)
-                grad_weight.addmm_(scores.T, hidden[part].to(grad.dtype))
-                grad_bias += scores.sum(0)
+                chances = scores.sub_(log_total[part, None]).exp_()
+                pull = grad[part] / ctx.temperature
+                pulled = pull[:, None] * hidden[part].to(grad.dtype)
+                grad_weight.addmm_(chances.T, pulled, alpha=-1)
+                grad_weight.index_add_(0, tokens[part], pulled)
+                grad_bias.addmv_(chances.T, pull, alpha=-1).index_add_(0, tokens[part], pull)
             grad_weight = grad_weight.to(weight.dtype)
             grad_bias = None if bias is None else grad_bias.to(bias.dtype)
         return grad_hidden, grad_weight, grad_bias, *(None,) * 6

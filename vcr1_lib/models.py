@@ -6,11 +6,10 @@ Everything here goes through a Transformers model's public methods, so that wrap
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +17,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, BatchFeatur
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.video_utils import VideoMetadata
 
-from vcr1_lib.prompts import render_prompt
-from vcr1_lib.video import DEFAULT_FPS, DEFAULT_MAX_FRAMES, Clip, read_clip
-
-# On some CPUs it warns at every import that an optional kernel is not installed.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+from vcr1_lib.prompts import render_question
+from vcr1_lib.video import DEFAULT_FPS, DEFAULT_MAX_FRAMES, Clip, VideoError, read_clip
 
 UNUSED_INPUTS = ("video_metadata", "rows", "cols")
 
@@ -200,8 +196,13 @@ class PromptLoader:
 
     Args:
         processor: The model's processor.
-        fps: Frames a second to take.
+        fps: Frames a second to take. A record to follow an object in is shown at its boxes'
+            ``times``; without times, as many frames as boxes, spread evenly.
         max_frames: At most this many.
+        max_pixels: Pictures with more are shrunk while decoding.
+        on_error: Stop at a clip that cannot be read, or leave its record out and count it in
+            ``skipped`` (path -> why); no other takes its place. Evaluation must not skip: a
+            failed video stays in the denominator.
         change_clip: Applied to each clip after decoding, for controls such as
             :func:`vcr1_lib.video.blanked`.
         cache_bytes: Memory for prompts that are kept ready, by record ``id``; the one unused
@@ -214,28 +215,60 @@ class PromptLoader:
         *,
         fps: float = DEFAULT_FPS,
         max_frames: int = DEFAULT_MAX_FRAMES,
+        max_pixels: int | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
         change_clip: Callable[[Clip], Clip] | None = None,
         cache_bytes: int = 1 << 30,
     ) -> None:
         self.processor = processor
-        self.fps, self.max_frames = fps, max_frames
+        self.fps, self.max_frames, self.max_pixels = fps, max_frames, max_pixels
+        self.on_error = on_error
+        self.skipped: dict[str, str] = {}
         self.change_clip = change_clip
         self.cache_bytes, self._held = cache_bytes, 0
         self._ready: OrderedDict[str, BatchFeature] = OrderedDict()
 
     def __call__(self, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Return ``records`` beside their ``prompts``, one ``BatchFeature`` each."""
-        return {"records": list(records), "prompts": [self._prompt(r) for r in records]}
+        """Return ``records`` beside their ``prompts``, one ``BatchFeature`` each.
+
+        Raises:
+            FileNotFoundError: If a clip is missing, unless told to skip.
+            VideoError: If a clip cannot be read, unless told to skip; if none is left.
+        """
+        kept, prompts = [], []
+        for record in records:
+            try:
+                prompts.append(self._prompt(record))
+            except (VideoError, FileNotFoundError) as error:
+                if self.on_error == "raise":
+                    raise
+                self.skipped[record["video"]] = str(error)
+                continue
+            kept.append(record)
+        if records and not kept:
+            raise VideoError(
+                f"none of {len(records)} clips can be read, the first because: "
+                f"{self.skipped[records[0]['video']]}; run python -m vcr1_lib.prescan"
+            )
+        return {"records": kept, "prompts": prompts}
 
     def _prompt(self, record: dict[str, Any]) -> BatchFeature:
         if record["id"] in self._ready:
             self._ready.move_to_end(record["id"])
             return self._ready[record["id"]]
-        clip = read_clip(record["video"], fps=self.fps, max_frames=self.max_frames)
+        boxes = record.get("boxes")
+        clip = read_clip(
+            record["video"],
+            fps=self.fps,
+            max_frames=self.max_frames,
+            num_frames=len(boxes) if boxes else None,
+            times_seconds=record.get("times") if boxes else None,
+            max_pixels=self.max_pixels,
+        )
         if self.change_clip is not None:
             clip = self.change_clip(clip)
-        text = render_prompt(record["task"], query=record["query"])
-        prompt = self._ready[record["id"]] = prompt_inputs(self.processor, clip, text)
+        question = render_question(record)
+        prompt = self._ready[record["id"]] = prompt_inputs(self.processor, clip, question)
         self._held += _nbytes(prompt)
         while self._held > self.cache_bytes and len(self._ready) > 1:
             self._held -= _nbytes(self._ready.popitem(last=False)[1])

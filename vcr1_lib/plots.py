@@ -14,6 +14,8 @@ import matplotlib
 import numpy as np
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
+from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from vcr1_lib.video import Clip
@@ -175,12 +177,11 @@ def filmstrip_picture(
         spans: Label -> (start, end) in seconds, such as the truth and answers.
         num_frames: Frames to show, evenly picked.
     """
-    shown = min(num_frames, len(clip.frames))
-    picked = np.linspace(0, len(clip.frames), shown, endpoint=False).astype(int)
+    strip = _side_by_side(clip, num_frames)
     figure = Figure(figsize=(11, 1.6 + 0.3 * len(spans)), layout="constrained")
     top, bottom = figure.subplots(2, 1, height_ratios=[3, 0.8 * len(spans)], sharex=True)
-    strip = np.concatenate(list(clip.frames[picked]), axis=1)
     top.imshow(strip, extent=(0, clip.duration_seconds, 0, 1), aspect="auto")
+    shown = min(num_frames, len(clip.frames))
     for edge in np.linspace(0, clip.duration_seconds, shown, endpoint=False)[1:]:
         top.axvline(edge, color="white", linewidth=2)
     top.set_yticks([])
@@ -195,6 +196,19 @@ def filmstrip_picture(
     bottom.set(xlim=(0, clip.duration_seconds), ylim=(len(spans) - 0.4, -0.6), xlabel="seconds")
     bottom.set_yticks([])
     return _png(figure)
+
+
+def frame_strip(clip: Clip, *, num_frames: int = 12) -> bytes:
+    """Return frames of a clip side by side as a PNG, evenly picked."""
+    buffer = io.BytesIO()
+    imsave(buffer, _side_by_side(clip, num_frames), format="png")
+    return buffer.getvalue()
+
+
+def _side_by_side(clip: Clip, num_frames: int) -> NDArray[np.uint8]:
+    shown = min(num_frames, len(clip.frames))
+    picked = np.linspace(0, len(clip.frames), shown, endpoint=False).astype(int)
+    return np.concatenate(list(clip.frames[picked]), axis=1)
 
 
 def write_run_plots(run: str | Path, *, title: str = "") -> Path:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import logging
 
-from vcr1_lib.groups import Prompts, score_groups, score_rows, shares_prefix_exactly, take
+from vcr1_lib.groups import Prompts, score_groups, take
 from vcr1_lib.models import banned_tokens, collate_prompts, family_of
-from vcr1_lib.rollout import Answers, sample_groups, sample_rows
+from vcr1_lib.rollout import Answers, sample_groups
+from vcr1_lib.separate_rows import sample_rows, score_rows, shares_prefix_exactly
 
 logger = logging.get_logger(__name__)
 

@@ -84,6 +84,29 @@ def render_prompt(task: str, **fields: str) -> str:
     return TEMPLATES[task].format(**fields)
 
 
+def render_question(record: Mapping[str, Any]) -> str:
+    """Ask what a record of any task asks.
+
+    Args:
+        record: See :mod:`vcr1_lib.datasets`.
+
+    Raises:
+        KeyError: If the task is unknown or a column of its prompt is missing.
+
+    >>> render_question({"task": "quality", "labels": ["low quality", "high quality"]})[:56]
+    'How good is the picture of this video? Reason between <t'
+    """
+    fields = {key: str(record[key]) for key in ("query", "question", "object") if key in record}
+    if record.get("options"):
+        fields["options"] = render_options(record["options"])
+    if record.get("boxes"):
+        fields["num_boxes"] = str(len(record["boxes"]))
+        fields["first_box"] = render_boxes(record["boxes"][:1])[1:-1]
+    if record.get("labels"):
+        fields["labels"] = ", ".join(record["labels"])
+    return render_prompt(record["task"], **fields)
+
+
 def render_span(start_seconds: float, end_seconds: float, *, thought: str) -> str:
     """Write a temporal-grounding answer in exactly the form the prompt asks for.
 

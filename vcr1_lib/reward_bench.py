@@ -17,6 +17,7 @@ from numbers import Real
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vcr1_lib.prompts import render_gold
 from vcr1_lib.reward_cases import GOLD, Case, Kind, blind_answers, cases, draw_truths
@@ -125,21 +126,32 @@ def run_bench(reward: Callable[..., Any], tasks: Iterable[str] = tuple(GOLD)) ->
     return verdicts
 
 
-def blind_score(reward: Callable[..., Any], task: str) -> Blind:
-    """Find the best answer that never looks, over 50 drawn truths.
+def blind_payoffs(reward: Callable[..., Any], task: str) -> NDArray[np.float64]:
+    """Return what every blind answer of a task earns on 50 drawn truths.
 
-    The candidates are constant answers of the task and every answer of its table.
+    Returns:
+        ``(C, T)``: a row for each of :func:`vcr1_lib.reward_cases.blind_answers`, 0 where the
+        reward raises or does not pay a number.
     """
     rows = draw_truths(task, NUM_TRUTHS, seed=0)
-    scores: dict[str, float] = {}
-    for answer in blind_answers(task):
+    payoffs = np.zeros((len(blind_answers(task)), len(rows)))
+    for i, answer in enumerate(blind_answers(task)):
         try:
             paid = pay(reward, [(answer, row) for row in rows])
         except FAULTS:
             continue
-        scores[answer] = float(np.mean([p if _is_number(p) else 0.0 for p in paid]))
-    best = max(scores, key=scores.__getitem__)
-    return Blind(best, scores[best])
+        payoffs[i] = [p if _is_number(p) else 0.0 for p in paid]
+    return payoffs
+
+
+def blind_score(reward: Callable[..., Any], task: str) -> Blind:
+    """Find the best answer that never looks; mixing several answers cannot beat it.
+
+    The candidates are constant answers of the task and every answer of its table.
+    """
+    means = blind_payoffs(reward, task).mean(1)
+    best = int(means.argmax())
+    return Blind(blind_answers(task)[best], float(means[best]))
 
 
 def report_card(reward: Callable[..., Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -31,13 +31,18 @@ class RewardPanel:
     Args:
         functions: One or several ``f(completions, **columns) -> list[float | None]``.
         weights: One a function; ``None`` for all 1.
+        columns: Names of the whole dataset's columns. Every function gets all of them, with
+            ``None`` where a sample lacks one, whatever a batch happens to hold.
 
     Raises:
         ValueError: If the numbers of functions and weights differ.
     """
 
     def __init__(
-        self, functions: RewardFunc | Sequence[RewardFunc], weights: Sequence[float] | None = None
+        self,
+        functions: RewardFunc | Sequence[RewardFunc],
+        weights: Sequence[float] | None = None,
+        columns: Iterable[str] = (),
     ) -> None:
         self.functions = [functions] if callable(functions) else list(functions)
         self.names = [getattr(f, "__name__", type(f).__name__) for f in self.functions]
@@ -47,7 +52,7 @@ class RewardPanel:
                 f"expected {len(self.functions)} reward_weights, one a reward function, "
                 f"got {len(chosen)}"
             )
-        self.weights = torch.tensor(chosen)
+        self.weights, self.columns = torch.tensor(chosen), set(columns)
 
     def __call__(self, completions: list[str], records: Sequence[dict[str, Any]]) -> Graded:
         """Score answers; the first ``N / len(records)`` belong to the first record, and so on.
@@ -57,8 +62,7 @@ class RewardPanel:
         """
         group = len(completions) // len(records)
         rows = [record for record in records for _ in range(group)]
-        # The columns of all tasks: a mixed batch has ``None`` where a sample lacks one.
-        keys = {key for record in records for key in record}
+        keys = self.columns | {key for record in records for key in record}
         columns = {key: [row.get(key) for row in rows] for key in sorted(keys)}
         extra: dict[str, list[Any]] = {}
         scores = []

@@ -5,8 +5,7 @@ Notation as in :mod:`vcr1_lib.groups`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -110,40 +109,6 @@ def sample_groups(
             past_key_values=cache,
         ).logits
     return Answers(torch.stack(tokens, -1), torch.stack(masks, -1), torch.stack(logps, -1), ~alive)
-
-
-def sample_rows(
-    model: nn.Module, prompts: Sequence[Prompts], *, noise: Tensor, **options: Any
-) -> Answers:
-    """Do what :func:`sample_groups` does with every answer in a row of its own.
-
-    The slow way, for a model whose attention cannot share a prefix.
-
-    Args:
-        model: The policy.
-        prompts: ``B`` single prompts.
-        noise: ``(B, G, R)``.
-        **options: As :func:`sample_groups` takes them.
-    """
-    batch, group, _ = noise.shape
-    alone = [
-        sample_groups(model, prompts[i], noise=noise[i : i + 1, g : g + 1], **options)
-        for i in range(batch)
-        for g in range(group)
-    ]
-    width = max(answers.tokens.shape[-1] for answers in alone)
-    eos = options["eos_token_id"]
-
-    def join(parts: list[Tensor], fill: int) -> Tensor:
-        padded = [nn.functional.pad(x[0, 0], (0, width - x.shape[-1]), value=fill) for x in parts]
-        return torch.stack(padded).reshape(batch, group, width)
-
-    return Answers(
-        join([a.tokens for a in alone], eos),
-        join([a.mask for a in alone], 0),
-        join([a.logps for a in alone], 0),
-        torch.cat([a.finished for a in alone]).reshape(batch, group),
-    )
 
 
 def _choose(logps: Tensor, uniform: Tensor, temperature: float) -> Tensor:

@@ -68,6 +68,16 @@ class Event(NamedTuple):
         """The object's name, as questions and answers use it: ``"red circle"``."""
         return f"{self.colour} {self.shape}"
 
+    def box_at(self, time_seconds: float) -> tuple[float, float, float, float]:
+        """Return the box around the object, ``(x0, y0, x1, y1)`` as shares of the picture."""
+        share = (time_seconds - self.start_seconds) / (self.end_seconds - self.start_seconds)
+        x, y = (a + share * (b - a) for a, b in zip(self.start_xy, self.end_xy, strict=True))
+        x0, y0, x1, y1 = (
+            min(1.0, max(0.0, side))
+            for side in (x - self.radius, y - self.radius, x + self.radius, y + self.radius)
+        )
+        return x0, y0, x1, y1
+
 
 class Clutter(NamedTuple):
     """A grey shape that never moves and is never asked about."""

@@ -25,7 +25,13 @@ from vcr1_lib.callbacks import JsonLines, ProgressBar, StopOnInterrupt
 from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.evaluation import answer_greedily, read_predictions
 from vcr1_lib.groups import encode_prompts, with_pixels
-from vcr1_lib.grpo import combine_rewards, group_advantages, grpo_loss, is_flat
+from vcr1_lib.grpo import (
+    combine_rewards,
+    group_advantages,
+    grpo_loss,
+    is_flat,
+    mask_truncated,
+)
 from vcr1_lib.models import PromptLoader, family_of
 from vcr1_lib.policy import GroupPolicy, Rollout
 from vcr1_lib.reward_panel import Graded, RewardFunc, RewardPanel
@@ -64,7 +70,8 @@ class VideoGRPOTrainer(Trainer):
         processing_class: Any = None,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
-        self.rewards = RewardPanel(reward_funcs, args.reward_weights)
+        columns = {name for record in train_dataset for name in record}
+        self.rewards = RewardPanel(reward_funcs, args.reward_weights, columns)
         self.loader = PromptLoader(processing_class, fps=args.fps, max_frames=args.max_frames)
         self.policy = GroupPolicy(
             model,
@@ -158,7 +165,7 @@ class VideoGRPOTrainer(Trainer):
             self._write_completions(records, texts, graded)
         mask = answers.mask
         if self.args.mask_truncated_completions:
-            mask = mask & answers.finished[..., None]
+            mask = mask_truncated(mask, answers.finished)
         advantages = group_advantages(total, scale_rewards=self.args.scale_rewards)
         rollout = Rollout(inputs, prompts, answers, mask, advantages)
         rollout = rollout._replace(ref_logps=self._reference_logps(model, rollout))
@@ -202,22 +209,29 @@ class VideoGRPOTrainer(Trainer):
             loss_type=self.args.loss_type,
             max_completion_length=self.args.max_completion_length,
             num_items=num_items_in_batch,
+            importance_sampling_level=self.args.importance_sampling_level,
+            kl_estimator=self.args.kl_estimator,
         )
         if self.args.on_policy:
             gap = (logps.detach() - rollout.answers.logps).abs() * rollout.answers.mask
             self._watch("sampling/max_logp_gap", gap.max()[None])
         else:
+            self._watch("clip_ratio/low_mean", result.clip_low[None])
+            self._watch("clip_ratio/high_mean", result.clip_high[None])
             self._watch("clip_ratio/region_mean", result.clip_ratio[None])
         if self.args.beta != 0.0:
             self._watch("kl", result.kl[None])
-        # "dapo" divides by the tokens of the whole window, the others by their own batch.
-        share = 1 if self.args.loss_type == "dapo" else self.current_gradient_accumulation_steps
+        # These divide by the tokens of the whole window, the others by their own batch.
+        whole = self.args.loss_type in ("dapo", "cispo")
+        share = 1 if whole else self.current_gradient_accumulation_steps
         return result.loss / share
 
     def _watch_rollout(self, answers: Answers, rewards: Tensor, total: Tensor) -> None:
         lengths = answers.mask.sum(-1).float().flatten()
         self._watch("completions/mean_length", lengths)
         self._watch("completions/clipped_ratio", (~answers.finished).float().flatten())
+        # Sampled tokens estimate the entropy without a pass over the vocabulary.
+        self._watch("entropy", -answers.logps[answers.mask])
         self._watch("reward", total.flatten())
         if total.shape[1] > 1:
             self._watch("reward_std", total.std(-1))

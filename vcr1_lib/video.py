@@ -1,32 +1,31 @@
-"""Decode a video and keep its time: frames and their seconds travel together.
+"""Choose frames of a video and keep their time: frames and their seconds travel together.
 
-decord reads; where it has no wheel (Apple silicon) PyAV stands in behind the same
-function. Times are the container's own, counted from the first frame of the stream.
+decord reads; PyAV stands in where decord has no wheel (Apple silicon) or cannot read a file.
+Times are the container's own, counted from the first frame of the stream.
 """
 
 from __future__ import annotations
 
 import zlib
-from fractions import Fraction
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-try:
-    import decord
-except ImportError:  # no wheel for this platform
-    decord = None
+from vcr1_lib.decoders import Indices, VideoError, decode
+
+__all__ = ["Clip", "VideoError", "blanked", "read_clip", "shuffled"]
 
 MILLISECONDS = 1000
 GREY = 100
 DEFAULT_FPS = 2.0
 DEFAULT_MAX_FRAMES = 768
-
-
-class VideoError(ValueError):
-    """A file that cannot be used as a video; the message names it and the remedy."""
+# Time stamps are rounded to the container's clock; Matroska's counts milliseconds.
+SLACK_SECONDS = 1e-3
+# A time taken from another file may be rounded to its frames.
+PAST_END_SECONDS = 0.1
 
 
 class Clip(NamedTuple):
@@ -65,37 +64,89 @@ def read_clip(
     *,
     fps: float = DEFAULT_FPS,
     max_frames: int = DEFAULT_MAX_FRAMES,
+    num_frames: int | None = None,
+    times_seconds: Sequence[float] | None = None,
+    span: tuple[float, float] | None = None,
+    max_pixels: int | None = None,
+    pictures_per_second: float = 10.0,
 ) -> Clip:
-    """Decode the frames shown at 0, 1/fps, 2/fps, ... seconds.
+    """Decode the frames on screen at chosen moments: 0, 1/fps, 2/fps, ... seconds.
 
     Args:
-        path: A video file.
+        path: A video file, or a folder of pictures in the order of their names.
         fps: Frames to take per second of video. A frame shown at two of these moments is
             taken once.
         max_frames: Above this many frames, ``max_frames`` moments are spread evenly instead.
+        num_frames: Instead of ``fps``: the starts of so many equal parts.
+        times_seconds: Instead of ``fps``: these moments, one frame each, in this order; a
+            frame on screen at two of them comes twice.
+        span: Take moments between these seconds only; an end past the video is cut.
+        max_pixels: Pictures with more pixels are shrunk while decoding, shape kept.
+        pictures_per_second: The rate of a folder's pictures; GOT-10k's are 10 a second.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        VideoError: If the file is empty, damaged, not a video, or holds no frame.
-        ValueError: If ``fps`` or ``max_frames`` is not positive.
+        FileNotFoundError: If there is no such file or folder of pictures.
+        VideoError: If the file is empty, damaged, not a video, holds no frame, or ends before
+            the span or the moments asked for.
+        ValueError: If an option is impossible.
     """
     if fps <= 0 or max_frames < 1:
         raise ValueError(f"expected fps > 0 and max_frames >= 1, got {fps} and {max_frames}")
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"expected a video file, found none at {path}")
-    if path.stat().st_size == 0:
-        raise VideoError(f"{path} is empty (0 bytes): copy or download it again")
-    reader = _PyAVReader(path) if decord is None else _DecordReader(path)
-    starts, end = reader.starts, reader.end
-    if not len(starts):
-        raise VideoError(f"{path} holds no video frame: remove it from the annotation file")
-    moments = np.arange(0, max(end, 1e-9), 1 / fps)
-    if len(moments) > max_frames:
-        moments = np.linspace(0, end, max_frames, endpoint=False)
-    # The frame on screen at a moment is the last that has started; allow for rounded stamps.
-    indices = np.unique(np.searchsorted(starts, moments + 1e-6, side="right") - 1).clip(min=0)
-    return Clip(reader.read(indices), starts[indices], float(end), str(path))
+    if num_frames is not None and num_frames < 1:
+        raise ValueError(f"expected num_frames >= 1, got {num_frames}")
+    if max_pixels is not None and max_pixels < 4:
+        raise ValueError(f"expected max_pixels >= 4, got {max_pixels}")
+    if span is not None and not 0 <= span[0] < span[1]:
+        raise ValueError(f"expected a span with 0 <= start < end, got {span}")
+    if times_seconds is not None and not 1 <= len(times_seconds) <= max_frames:
+        raise ValueError(f"expected 1 to {max_frames} times_seconds, got {len(times_seconds)}")
+    order: list[Indices] = []
+
+    def choose(starts: NDArray[np.float64], end: float) -> Indices:
+        moments = _moments(end, fps, max_frames, num_frames, times_seconds, span, path)
+        # The frame on screen at a moment is the last that has started.
+        shown = np.searchsorted(starts, moments + SLACK_SECONDS, side="right") - 1
+        indices, places = np.unique(shown.clip(min=0), return_inverse=True)
+        order.append(places)
+        return indices
+
+    frames, times, end = decode(
+        Path(path), choose, max_pixels=max_pixels, pictures_per_second=pictures_per_second
+    )
+    if times_seconds is not None:
+        frames, times = frames[order[-1]], times[order[-1]]
+    return Clip(frames, times, end, str(path))
+
+
+def _moments(
+    end: float,
+    fps: float,
+    max_frames: int,
+    num_frames: int | None,
+    times_seconds: Sequence[float] | None,
+    span: tuple[float, float] | None,
+    path: str | Path,
+) -> NDArray[np.float64]:
+    """Return the moments to show, in seconds, once the video's end is known."""
+    first, last = (0.0, end) if span is None else (span[0], min(span[1], end))
+    if times_seconds is not None:
+        times = np.asarray(times_seconds, dtype=np.float64)
+        if times.min() < 0 or times.max() > end + PAST_END_SECONDS:
+            raise VideoError(
+                f"{path} lasts {end:g} s, but moments from {times.min():g} to {times.max():g} s "
+                "are asked for: correct the annotation"
+            )
+        return times
+    if span is not None and first >= end:
+        raise VideoError(
+            f"{path} lasts {end:g} s, but the span {span[0]:g} to {span[1]:g} s is asked for: "
+            "correct the annotation"
+        )
+    moments = np.arange(first, max(last, first + SLACK_SECONDS), 1 / fps)
+    wanted = len(moments) if num_frames is None else num_frames
+    if num_frames is not None or wanted > max_frames:
+        moments = np.linspace(first, last, min(wanted, max_frames), endpoint=False)
+    return moments
 
 
 def blanked(clip: Clip) -> Clip:
@@ -111,74 +162,3 @@ def shuffled(clip: Clip, *, seed: int = 0) -> Clip:
     name = zlib.crc32(Path(clip.path).name.encode())
     order = np.random.default_rng((seed, name)).permutation(len(clip.frames))
     return clip._replace(frames=clip.frames[order])
-
-
-def _damaged(path: Path, error: Exception) -> VideoError:
-    detail = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return VideoError(
-        f"{path} cannot be decoded as a video ({detail[:120]}): "
-        "check that it plays, or re-encode it with ffmpeg"
-    )
-
-
-class _DecordReader:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self.reader = decord.VideoReader(str(path), num_threads=1)
-            stamps = self.reader.get_frame_timestamp(range(len(self.reader)))
-        except (decord.DECORDError, RuntimeError, IndexError) as error:
-            raise _damaged(path, error) from error
-        stamps = np.asarray(stamps, dtype=np.float64).reshape(-1, 2)
-        origin = stamps[0, 0] if len(stamps) else 0.0
-        self.starts = stamps[:, 0] - origin
-        self.end = float(stamps[-1, 1] - origin) if len(stamps) else 0.0
-
-    def read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        try:
-            return self.reader.get_batch(indices).asnumpy()
-        except (decord.DECORDError, RuntimeError) as error:
-            raise _damaged(self.path, error) from error
-
-
-class _PyAVReader:
-    def __init__(self, path: Path) -> None:
-        import av
-
-        self.path = path
-        self.error = av.error.FFmpegError
-        try:
-            with av.open(str(path)) as container:
-                if not container.streams.video:
-                    raise VideoError(f"{path} has no video stream: remove it or re-encode it")
-                stream = container.streams.video[0]
-                unit, rate = stream.time_base or Fraction(1), stream.base_rate or Fraction(1)
-                stamps = sorted(
-                    float(packet.pts * unit)
-                    for packet in container.demux(stream)
-                    if packet.pts is not None
-                )
-        except self.error as error:
-            raise _damaged(path, error) from error
-        if stream.frames > len(stamps):
-            raise VideoError(f"{path} ends before its last frame: re-encode it with ffmpeg")
-        starts = np.array(stamps)
-        self.starts = starts - starts[0] if stamps else starts
-        self.end = float(self.starts[-1] + 1 / rate) if stamps else 0.0
-
-    def read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        import av
-
-        wanted, frames = set(indices.tolist()), []
-        try:
-            with av.open(str(self.path)) as container:
-                for index, frame in enumerate(container.decode(video=0)):
-                    if index in wanted:
-                        frames.append(frame.to_ndarray(format="rgb24"))
-                    if len(frames) == len(wanted):
-                        break
-        except self.error as error:
-            raise _damaged(self.path, error) from error
-        if len(frames) < len(wanted):
-            raise VideoError(f"{self.path} ends before its last frame: re-encode it with ffmpeg")
-        return np.stack(frames)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from vcr1_lib.checks import grpo, measure, reward_design
+from vcr1_lib.checks import first_run, grpo, measure, reward_design, video_tokens
 from vcr1_lib.checks.exercise import NOT_ATTEMPTED, Exercise
 
 EXERCISES: dict[str, Exercise] = {
+    **video_tokens.EXERCISES,
     **reward_design.EXERCISES,
     **grpo.EXERCISES,
+    **first_run.EXERCISES,
     **measure.EXERCISES,
 }
 

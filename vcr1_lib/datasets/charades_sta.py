@@ -7,32 +7,22 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Unpack
+
+from vcr1_lib.datasets.records import AnnotationError, Record, Rules, collect, read_text
 
 SEPARATOR = "##"
-
-
-class AnnotationError(ValueError):
-    """A line or file that cannot be used as truth; the message names it and the remedy."""
-
-
-class BadRow(NamedTuple):
-    """A line that cannot be used as truth."""
-
-    line: int
-    text: str
-    why: str
+FORM = "'VIDEO START END##sentence'"
 
 
 def read_charades_sta(
     annotations: str | Path,
     lengths: str | Path,
     videos: str | Path,
-    *,
-    on_bad: Literal["raise", "drop"] = "raise",
-    bad_rows: list[BadRow] | None = None,
-) -> list[dict[str, Any]]:
+    **rules: Unpack[Rules],
+) -> list[Record]:
     """Read a split of Charades-STA in its official files.
 
     The truth may end after the clip, as it does in 562 of the 3,720 official test rows; it
@@ -42,12 +32,12 @@ def read_charades_sta(
         annotations: ``charades_sta_train.txt`` or ``charades_sta_test.txt``.
         lengths: ``Charades_v1_train.csv`` or ``_test.csv``; columns ``id`` and ``length``.
         videos: Folder of ``VID.mp4`` files; they are not opened here.
-        on_bad: What to do with a line that is malformed, reversed, empty, outside its clip,
-            or names a clip without a length: stop, or leave it out.
-        bad_rows: Filled with the lines left out.
+        **rules: What to do with a line that is malformed, reversed, empty, outside its clip,
+            or names a clip without a length; see :class:`vcr1_lib.datasets.records.Rules`.
 
     Returns:
-        Records in file order; see :mod:`vcr1_lib.datasets`.
+        Records in file order; see :mod:`vcr1_lib.datasets`. A record's name counts the lines
+        about its clip, bad ones too.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -56,48 +46,30 @@ def read_charades_sta(
     """
     annotations, lengths = Path(annotations), Path(lengths)
     seconds = _read_lengths(lengths)
-    records, seen = [], dict[str, int]()
-    for number, line in enumerate(_read_text(annotations).splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            video_id, span, query = _parse(line)
-            duration = _duration(video_id, span, seconds, lengths)
-        except ValueError as error:
-            if on_bad == "raise":
-                raise AnnotationError(
-                    f"{annotations}, line {number}: {error} (line: {line[:80]!r}); "
-                    "correct it, or pass on_bad='drop' to leave such lines out"
-                ) from error
-            if bad_rows is not None:
-                bad_rows.append(BadRow(number, line, str(error)))
-            continue
-        index = seen[video_id] = seen.get(video_id, -1) + 1
-        records.append(
-            {
-                "id": f"charades_sta:{video_id}:{index}",
-                "task": "temporal_grounding",
-                "video": str(Path(videos) / f"{video_id}.mp4"),
-                "query": query,
-                "span": list(span),
-                "duration": duration,
-            }
-        )
-    if not records:
-        raise AnnotationError(
-            f"{annotations} holds no usable line: expected 'VIDEO START END##sentence'"
-        )
-    return records
+    lines = enumerate(read_text(annotations).splitlines(), start=1)
+    filled = [(number, line) for number, line in lines if line.strip()]
+    places: Counter[str] = Counter()
 
+    def make(line: str) -> Record:
+        place = places[line.split()[0]]
+        places[line.split()[0]] += 1
+        video_id, span, query = _parse(line)
+        if video_id not in seconds:
+            raise ValueError(f"clip {video_id!r} has no length in {lengths}")
+        return {
+            "id": f"charades_sta:{video_id}:{place}",
+            "task": "temporal_grounding",
+            "video": str(Path(videos) / f"{video_id}.mp4"),
+            "query": query,
+            "span": list(span),
+            "duration": seconds[video_id],
+        }
 
-def _read_text(path: Path) -> str:
-    if not path.is_file():
-        raise FileNotFoundError(f"expected an annotation file, found none at {path}")
-    return path.read_text(encoding="utf-8")
+    return collect(annotations, filled, make, expected=FORM, unit="line", **rules)
 
 
 def _read_lengths(path: Path) -> dict[str, float]:
-    rows = csv.DictReader(_read_text(path).splitlines(keepends=True))
+    rows = csv.DictReader(read_text(path).splitlines(keepends=True))
     if not {"id", "length"} <= set(rows.fieldnames or ()):
         raise AnnotationError(f"{path}: expected columns 'id' and 'length', got {rows.fieldnames}")
     lengths = {}
@@ -118,22 +90,10 @@ def _parse(line: str) -> tuple[str, tuple[float, float], str]:
     head, separator, query = line.partition(SEPARATOR)
     fields = head.split()
     if not separator or len(fields) != 3 or not query.strip():
-        raise ValueError("expected 'VIDEO START END##sentence'")
+        raise ValueError(f"expected {FORM}")
     start, end = float(fields[1]), float(fields[2])
     if not (math.isfinite(start) and math.isfinite(end)):
         raise ValueError("start and end must be finite numbers of seconds")
     if not 0 <= start < end:
         raise ValueError(f"expected 0 <= start < end, got {start:g} to {end:g}")
     return fields[0], (start, end), query.strip()
-
-
-def _duration(
-    video_id: str, span: tuple[float, float], seconds: dict[str, float], lengths: Path
-) -> float:
-    if video_id not in seconds:
-        raise ValueError(f"clip {video_id!r} has no length in {lengths}")
-    if span[0] >= seconds[video_id]:
-        raise ValueError(
-            f"the span starts at {span[0]:g} s, after the clip's {seconds[video_id]:g} s"
-        )
-    return seconds[video_id]

@@ -1,0 +1,37 @@
+"""Two processes make the same step as one, also where one of them has nothing to learn."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from vcr1_lib.models import load_model
+
+CHILD = Path(__file__).parent / "two_processes.py"
+
+
+def step(processes: int, *arguments: str) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
+    command += ["--master_port=29511", str(CHILD), *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize(
+    ("loss_type", "rewards"), [("grpo", "all"), ("dapo", "all"), ("grpo", "flat")]
+)
+def test_two_processes_make_the_step_of_one(tmp_path: Path, loss_type: str, rewards: str) -> None:
+    for processes in (1, 2):
+        step(processes, str(tmp_path), loss_type, rewards)
+    one, two = (load_file(tmp_path / f"{n}.safetensors") for n in (1, 2))
+    model, _ = load_model(CHILD.parent.parent / "data_samples" / "tiny_model")
+    base = dict(model.named_parameters())
+    moved = max(float((one[name] - base[name].detach()).abs().max()) for name in one)
+    assert moved > 1e-3
+    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-5
