@@ -13,14 +13,7 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from vcr1_lib.baselines import (
-    apply_remap,
-    best_fixed_span,
-    best_remap,
-    first_half,
-    fixed_span,
-    whole_clip,
-)
+from vcr1_lib.baselines import apply_remap, best_remap, blind_answers
 from vcr1_lib.evaluation import Predictions
 from vcr1_lib.metrics import (
     Interval,
@@ -29,6 +22,7 @@ from vcr1_lib.metrics import (
     paired_interval,
     span_ious,
 )
+from vcr1_lib.scoring import score_texts
 
 Records = Sequence[dict[str, Any]]
 REMAP_NAME = "base, best fixed remap"
@@ -49,14 +43,10 @@ def blind_baselines(records: Records, *, train_records: Records) -> dict[str, ND
         records: What is scored.
         train_records: What the best fixed span is fitted on.
     """
-    durations, truth = _durations(records), _spans(records)
-    shares = best_fixed_span(_spans(train_records), _durations(train_records))
-    spans = {
-        "whole clip": whole_clip(durations),
-        "first half": first_half(durations),
-        "best fixed span": fixed_span(shares, durations),
-    }
-    return {name: span_ious(answer, truth) for name, answer in spans.items()}
+    task = {"task": "temporal_grounding"}
+    asked, known = [task | r for r in records], [task | r for r in train_records]
+    answers = blind_answers(asked, train_records=known)
+    return {name: score_texts(texts, asked).values for name, texts in answers.items()}
 
 
 def compare_runs(
