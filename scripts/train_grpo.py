@@ -95,8 +95,7 @@ def run(argv):
     base = predict(model, processor, heldout, config, progress="base, held-out clips")
     print(f"{len(train)} training questions, {len(heldout)} held out; writing {config.output_dir}")
     trainer = train_policy(model, processor, train, heldout, config)
-    step = trainer.state.global_step
-    if step < trainer.state.max_steps:
+    if (step := trainer.state.global_step) < trainer.state.max_steps:
         print(resume_hint(config.output_dir, step))
         return 130
     tuned = predict(trainer.model, processor, heldout, config, progress="tuned, held-out clips")
