@@ -13,6 +13,7 @@ from vcr1_lib.predictions import (
     PredictionError,
     append_predictions,
     charades_key,
+    nextgqa_key,
     read_charades,
     read_nextgqa_spans,
     read_prediction_log,
@@ -159,3 +160,8 @@ def test_an_absent_file_is_named(tmp_path: Path) -> None:
     for read in (read_prediction_log, read_charades, read_nextgqa_spans):
         with pytest.raises(FileNotFoundError, match="found none at"):
             read(tmp_path / "absent", MOMENTS)
+
+
+def test_an_id_may_hold_the_whole_key() -> None:
+    assert nextgqa_key({"video": "a/257.mp4", "id": "next_gqa:257:8"}) == "257_8"
+    assert nextgqa_key({"video": "a/257.mp4", "id": "videochat_r1:257_8"}) == "257_8"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_formats import READERS
 
 from vcr1_lib.baselines import blind_answers, longest_option, most_frequent
 from vcr1_lib.datasets import read_charades_sta
@@ -179,3 +180,13 @@ def test_the_shipped_samples_score_everything_with_their_truth(split: str) -> No
     table = score_texts(perfect(records), records, strict=True).table
     assert table["scores"] == pytest.approx({"mIoU": 1, "R1@0.3": 1, "R1@0.5": 1, "R1@0.7": 1})
     assert score_texts([""] * len(records), records).table["scores"]["mIoU"] == 0
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_shipped_format_scores_everything_with_its_truth(name: str) -> None:
+    records = READERS[name][0]()
+    rows = score_beside_baselines(perfect(records), records, train_records=records)
+    assert set(rows["model, strict parsing"].table["scores"].values()) == {1.0}
+    empty = score_texts([""] * len(records), records).table
+    assert set(empty["scores"].values()) == {0.0}
+    assert empty["unparsed"] == 1

@@ -129,12 +129,15 @@ def charades_key(record: Record) -> str:
 
 
 def nextgqa_key(record: Record) -> str:
-    """Return a question's key in NExT-GQA's files, ``video_qid``; the id ends in the ``qid``.
+    """Return a question's key in NExT-GQA's files, ``video_qid``.
+
+    The record's id ends in the ``qid``, or in this very key.
 
     >>> nextgqa_key({"video": "v/2574374895.mp4", "id": "nextgqa:2574374895:8"})
     '2574374895_8'
     """
-    return f"{Path(record['video']).stem}_{record['id'].rpartition(':')[2]}"
+    stem, name = Path(record["video"]).stem, record["id"].rpartition(":")[2]
+    return name if name.startswith(f"{stem}_") else f"{stem}_{name}"
 
 
 def write_charades(path: str | Path, texts: Sequence[str | None], records: Sequence[Record]) -> int:
