@@ -25,6 +25,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "group_step.json"
+PICTURE = ROOT / "docs" / "group_step.png"
+COLOURS = ("#0072b2", "#56b4e9", "#d55e00", "#e69f00")
 TEXT = {
     "hidden_size": 128,
     "intermediate_size": 384,
@@ -189,11 +191,11 @@ def build_trl(
     return trainer
 
 
-def measure(shape: str, rounds: int) -> dict[str, Any]:
+def measure(shape: str, rounds: int, systems: list[str]) -> dict[str, Any]:
     temporal, group, length = SHAPES[shape]
-    found: dict[str, list[dict[str, float]]] = {system: [] for system in SYSTEMS}
+    found: dict[str, list[dict[str, float]]] = {system: [] for system in systems}
     for number in range(rounds):
-        order = SYSTEMS if number % 2 == 0 else SYSTEMS[::-1]
+        order = systems if number % 2 == 0 else systems[::-1]
         for system in order:
             child = [system, temporal, group, length]
             command = [sys.executable, __file__, "--child", json.dumps(child)]
@@ -217,24 +219,54 @@ def measure(shape: str, rounds: int) -> dict[str, Any]:
     return {"measured": found, "times_ours": ratios}
 
 
+def draw(result: dict[str, Any]) -> None:
+    """Write the picture for the documentation: medians over rounds."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    keys = {"step_seconds": "seconds a step", "update_peak_mib": "MiB at the update's peak"}
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
+    for axis, (key, label) in zip(axes, keys.items(), strict=True):
+        for n, system in enumerate(SYSTEMS):
+            shapes = [s for s in SHAPES if s in result["shapes"]]
+            rows = [result["shapes"][s]["measured"].get(system, []) for s in shapes]
+            heights = [statistics.median(r[key] for r in row) if row else 0 for row in rows]
+            places = [i + 0.2 * (n - 1.5) for i in range(len(shapes))]
+            axis.bar(places, heights, 0.2, label=system, color=COLOURS[n])
+        axis.set_xticks(range(len(shapes)), shapes, fontsize=8)
+        axis.set_yscale("log")
+        axis.set_ylabel(label)
+    axes[0].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(PICTURE, dpi=110)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
     args = parser.parse_args()
     if args.child:
         print(json.dumps(run_child(*json.loads(args.child))))
         return
-    result = {
-        "command": "python benchmarks/group_step.py",
+    result: dict[str, Any] = {
+        "command": "python benchmarks/group_step.py " + " ".join(sys.argv[1:]),
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
         "versions": {n: metadata.version(n) for n in ("torch", "transformers", "trl")},
         "python": platform.python_version(),
         "model": TEXT,
-        "shapes": {shape: measure(shape, args.rounds) for shape in args.shapes},
+        "shapes": {shape: measure(shape, args.rounds, args.systems) for shape in args.shapes},
     }
+    if RESULT.exists():  # other shapes of the same versions stay
+        before = json.loads(RESULT.read_text())
+        if before["versions"] == result["versions"]:
+            result["shapes"] = before["shapes"] | result["shapes"]
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    draw(result)
 
 
 if __name__ == "__main__":

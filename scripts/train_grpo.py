@@ -6,16 +6,15 @@ Every option of ``VideoGRPOConfig``, and so of ``transformers.TrainingArguments`
 
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-from transformers import HfArgumentParser, set_seed
+import vcr1_lib  # isort: skip  # noqa: F401  (first: it quiets a warning)
+from transformers import set_seed
 from transformers.utils import logging
 
 from vcr1_lib.callbacks import resume_hint
-from vcr1_lib.config import VideoGRPOConfig
+from vcr1_lib.config import read_options
 from vcr1_lib.datasets import AnnotationError, read_charades_sta
 from vcr1_lib.evaluation import answer_greedily, read_predictions
-from vcr1_lib.hardware import PROFILES
 from vcr1_lib.models import PromptLoader, load_model
 from vcr1_lib.plots import write_run_plots
 from vcr1_lib.report import compare_runs, render_examples, render_table, write_result
@@ -39,20 +38,7 @@ class ScriptArguments:
 
 def read_arguments(argv):
     """The profile's settings, and whatever is given on top of them."""
-    parser = HfArgumentParser([ScriptArguments, VideoGRPOConfig], allow_abbrev=False)
-    name = parser.parse_known_args(argv)[0].profile
-    if name not in PROFILES:
-        parser.error(f"unknown profile {name!r}; there is {', '.join(PROFILES)}")
-    parser.set_defaults(**PROFILES[name])
-    what, config, unknown = parser.parse_args_into_dataclasses(
-        argv, return_remaining_strings=True, look_for_args_file=False
-    )
-    if unknown:
-        parser.error(f"unknown option {unknown[0]}; --help lists them all")
-    if "--output_dir" not in argv:
-        taken = len(list(Path("runs").glob(f"{name}-seed{config.seed}-*")))
-        config.output_dir = f"runs/{name}-seed{config.seed}-{taken + 1}"
-    return what, config
+    return read_options(ScriptArguments, argv, description=__doc__)
 
 
 def load(what):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
 
-from transformers import TrainingArguments
+from transformers import HfArgumentParser, TrainingArguments
 
 from vcr1_lib.grpo import LossType, RatioLevel, ScaleRewards
+from vcr1_lib.hardware import PROFILES
 from vcr1_lib.kl import KLEstimator
 from vcr1_lib.video import DEFAULT_FPS, DEFAULT_MAX_FRAMES
 
@@ -104,3 +109,42 @@ class VideoGRPOConfig(TrainingArguments):
     def on_policy(self) -> bool:
         """Whether every answer is used for one update only, by the policy that gave it."""
         return self.num_iterations == 1 and self.sampled_at_once == self.gradient_accumulation_steps
+
+
+def read_options(
+    own: type[Any], argv: Sequence[str], *, description: str | None = None
+) -> tuple[Any, VideoGRPOConfig]:
+    """Read a training script's command line: its own options, and those of the run.
+
+    The profile named by ``--profile`` fills in what is not given; without ``--output_dir`` the
+    run gets a folder of its own under ``runs/``. Unknown options and values end the program
+    with one sentence.
+
+    Args:
+        own: The script's dataclass; it has a field ``profile``.
+        argv: The command line, without the program.
+        description: For ``--help``.
+    """
+    kinds: Any = [own, VideoGRPOConfig]
+    parser = HfArgumentParser(
+        kinds,
+        allow_abbrev=False,
+        description=description,
+        usage="%(prog)s [--option value ...]   (--help lists all)",
+    )
+    name = parser.parse_known_args(argv)[0].profile
+    if name not in PROFILES:
+        parser.error(f"unknown profile {name!r}; there is {', '.join(PROFILES)}")
+    parser.set_defaults(**PROFILES[name])
+    what, config, unknown = parser.parse_args_into_dataclasses(
+        argv, return_remaining_strings=True, look_for_args_file=False
+    )
+    if unknown:
+        known = [flag for action in parser._actions for flag in action.option_strings]
+        near = get_close_matches(unknown[0], known, 1)
+        meant = f"did you mean {near[0]}?" if near else "--help lists them all"
+        parser.error(f"unknown option {unknown[0]}; {meant}")
+    if "--output_dir" not in argv:
+        taken = len(list(Path("runs").glob(f"{name}-seed{config.seed}-*")))
+        config.output_dir = f"runs/{name}-seed{config.seed}-{taken + 1}"
+    return what, config

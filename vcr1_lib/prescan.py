@@ -194,8 +194,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--num_workers", type=int, default=2)
     parser.add_argument("--report", type=Path, help="write the result here, as JSON")
     told = parser.parse_args(argv)
+    try:
+        videos = find_videos(told.folder)
+    except FileNotFoundError as error:
+        parser.error(str(error))
     report = scan(
-        find_videos(told.folder),
+        videos,
         limit_seconds=told.limit_seconds,
         num_workers=told.num_workers,
         progress="scanning",

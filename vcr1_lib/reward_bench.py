@@ -203,7 +203,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--chat", action="store_true", help="pass completions as message lists")
     options = parser.parse_args(arguments)
     sys.path.insert(0, "")
-    reward = load_rewards(options.rewards)
+    try:
+        reward = load_rewards(options.rewards)
+    except (ImportError, AttributeError, ValueError) as error:
+        parser.error(f"{error}; expected package.module:function")
     card = report_card(as_chat(reward) if options.chat else reward)
     print(card)  # noqa: T201
     return int("WRONG" in card)
