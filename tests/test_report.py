@@ -186,3 +186,21 @@ def test_result_is_valid_json_with_versions(tmp_path: Path) -> None:
     machine = read["config"]["machine"]
     assert {"python", "torch", "transformers", "threads", "processor"} <= set(machine)
     assert all(machine.values())
+
+
+def test_the_readme_shows_the_recorded_runs() -> None:
+    root = Path(__file__).parents[1]
+    text = (root / "README.md").read_text(encoding="utf-8")
+    runs = [
+        json.loads((root / f"data_samples/runs/seed{seed}/result.json").read_text())
+        for seed in range(3)
+    ]
+    for row in runs[0]["rows"].values():
+        low, high = row["mIoU_interval"]
+        figures = [row[key] for key in ("R1@0.3", "R1@0.5", "R1@0.7")]
+        assert f"{row['mIoU']:.3f}" in text
+        assert f"{low:.3f} to {high:.3f} | " + " | ".join(f"{x:.3f}" for x in figures) in text
+    gain, low, high = runs[0]["gain"]
+    assert f"The gain is {gain:.3f} (95 % interval {low:.3f} to {high:.3f})" in text
+    assert f"it is {runs[1]['gain'][0]:.3f} and {runs[2]['gain'][0]:.3f}" in text
+    assert all(run["learned"] and run["gain"][0] > 0.2 for run in runs)
