@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -254,7 +255,7 @@ def main() -> None:
         print(json.dumps(run_child(*json.loads(args.child))))
         return
     result: dict[str, Any] = {
-        "command": "python benchmarks/group_step.py " + " ".join(sys.argv[1:]),
+        "commands": [f"python benchmarks/group_step.py {shlex.join(sys.argv[1:])}"],
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
         "versions": {n: metadata.version(n) for n in ("torch", "transformers", "trl")},
         "python": platform.python_version(),
@@ -265,6 +266,7 @@ def main() -> None:
         before = json.loads(RESULT.read_text())
         if before["versions"] == result["versions"]:
             result["shapes"] = before["shapes"] | result["shapes"]
+            result["commands"] = before["commands"] + result["commands"]
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     draw(result)
 

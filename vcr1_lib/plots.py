@@ -109,7 +109,7 @@ def run_figure(log: Sequence[dict[str, Any]], *, title: str = "") -> go.Figure:
                 line={"color": colour, "width": 2.5}, row=row + 1, col=col + 1,
             )  # fmt: skip
         figure.update_xaxes(title_text="step", row=row + 1, col=col + 1)
-        figure.update_yaxes(title_text=panel.unit, row=row + 1, col=col + 1)
+        figure.update_yaxes(title_text=panel.unit, rangemode="tozero", row=row + 1, col=col + 1)
     return figure
 
 
