@@ -28,6 +28,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from machine import processor
+
 RESULT = Path(__file__).parent / "results" / "loss_stage.json"
 VOCABULARY, HIDDEN, TOKENS = 151_936, 256, 1024
 WAYS = ("plain", "trl_selective", "trl_fused", "chunked")
@@ -100,13 +102,6 @@ def compare(trained: bool) -> dict[str, dict[str, float]]:
         for key in ("seconds", "peak_mb"):
             found[way][f"{key}_of_plain"] = found[way][key] / found["plain"][key]
     return found
-
-
-def processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def main() -> None:

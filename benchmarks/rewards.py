@@ -20,6 +20,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from machine import processor
+
 from vcr1_lib import rewards, shaping
 from vcr1_lib.prompts import FRAMES, render_gold
 from vcr1_lib.reward_cases import GOLD
@@ -101,13 +103,6 @@ def hostile(task: str, unit: str, length: int) -> str:
 def import_seconds(module: str) -> float:
     command = [sys.executable, "-c", f"import {module}"]
     return best_seconds(lambda: subprocess.run(command, check=True))
-
-
-def processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def main() -> None:

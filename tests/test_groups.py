@@ -162,19 +162,21 @@ def test_shared_forward_is_exact_with_adapters(name: str, checkpointing: bool) -
         model.enable_input_require_grads()
         plain.activation_checkpointing_enable({"use_reentrant": False})
     model.train()
-    batch, singles = batch_of(plain, processor, CLIPS["long"])
+    assert_exact(model, processor)
+
+
+def assert_exact(model: Any, processor: Any) -> None:
+    """Compare the adapters' log-probabilities and gradients with those of separate rows."""
+    batch, singles = batch_of(model, processor, CLIPS["long"])
     tokens, mask = random_answers()
     weight = torch.randn(mask.shape, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         prompts = encode_prompts(model, batch)
-
     shared = score_groups(model, prompts, tokens, mask)
-    gradients = [gradient_of(model, (shared * weight).sum())]
     rows = torch.cat(
         [score_rows(model, b, tokens[i : i + 1], mask[i : i + 1]) for i, b in enumerate(singles)]
     )
-    gradients.append(gradient_of(model, (rows * weight).sum()))
-
+    gradients = [gradient_of(model, (x * weight).sum()) for x in (shared, rows)]
     assert (shared - rows).abs().max() < 1e-5
     assert len(gradients[0]) == len([n for n, _ in model.named_parameters() if "lora_" in n])
     assert relative(gradients[0], gradients[1]) < 1e-4
@@ -246,16 +248,5 @@ def test_shared_forward_is_exact_in_four_bits() -> None:
                 small.load_state_dict(layer.state_dict())
                 setattr(parent, name, small.to("cpu"))
     model = get_peft_model(plain, LoraConfig(r=2, target_modules=ADAPTED, init_lora_weights=False))
-    batch, singles = batch_of(plain, processor, CLIPS["long"])
-    tokens, mask = random_answers()
-    weight = torch.randn(mask.shape, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        prompts = encode_prompts(model, batch)
-    shared = score_groups(model, prompts, tokens, mask)
-    rows = torch.cat(
-        [score_rows(model, b, tokens[i : i + 1], mask[i : i + 1]) for i, b in enumerate(singles)]
-    )
     assert plain.model.language_model.layers[0].mlp.up_proj.weight.dtype == torch.uint8
-    assert (shared - rows).abs().max() < 1e-5
-    gradients = [gradient_of(model, (x * weight).sum()) for x in (shared, rows)]
-    assert relative(gradients[0], gradients[1]) < 1e-4
+    assert_exact(model, processor)

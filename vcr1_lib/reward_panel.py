@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from math import isfinite
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-RewardFunc = Callable[..., list[float | None]]
+from vcr1_lib.grading import RewardFunc
 
 
 class Graded(NamedTuple):

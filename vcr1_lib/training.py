@@ -24,6 +24,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback, Tra
 from vcr1_lib.callbacks import JsonLines, ProgressBar, StopOnInterrupt
 from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.evaluation import answer_greedily, read_predictions
+from vcr1_lib.grading import RewardFunc
 from vcr1_lib.groups import encode_prompts, with_pixels
 from vcr1_lib.grpo import (
     combine_rewards,
@@ -34,7 +35,7 @@ from vcr1_lib.grpo import (
 )
 from vcr1_lib.models import PromptLoader, family_of
 from vcr1_lib.policy import GroupPolicy, Rollout
-from vcr1_lib.reward_panel import Graded, RewardFunc, RewardPanel
+from vcr1_lib.reward_panel import Graded, RewardPanel
 from vcr1_lib.rollout import Answers, answer_noise
 from vcr1_lib.windows import RepeatedWindows
 
