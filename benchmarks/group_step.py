@@ -3,8 +3,10 @@
 ``python benchmarks/group_step.py`` writes ``benchmarks/results/group_step.json``. The same
 random Qwen2.5-VL-class model, G answers of exactly R tokens, temperature 1, no KL, AdamW; TRL
 gets the frames as images, ours as the video they are (two frames make one temporal patch, so
-the prompts hold equally many visual tokens). Each figure is of a process of its own, systems
-take turns, and ratios divide figures of the same round. Linux only: peaks are read from /proc.
+the prompts hold equally many visual tokens). An update is from the start of the loss to the
+end of its backward pass; answers are sampled before it. Each figure is of a process of its
+own, systems take turns, and ratios divide figures of the same round. Linux only: peaks are
+read from /proc.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import time
 from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "group_step.json"
@@ -36,14 +38,44 @@ TEXT = {
     "num_key_value_heads": 4,
 }
 SIDE = 64  # pixels; 64 visual tokens a temporal patch
-STEPS, WARMUP = 5, 2
+STEPS, WARMUP = 3, 1
+BOTH = ("shared", "trl")
 SYSTEMS = ("shared", "separate rows", "trl", "trl, micro-batch 1")
-# Visual tokens of the prompt, G, R.
+
+
+class Shape(NamedTuple):
+    """What is measured: visual tokens are 64 ``temporal``; how often, and on which systems."""
+
+    temporal: int
+    group: int = 8
+    length: int = 32
+    rounds: int = 1
+    systems: tuple[str, ...] = BOTH
+
+
 SHAPES = {
-    "P=600": (9, 8, 32),
-    "P=2000": (31, 8, 32),
-    "P=600, G=16": (9, 16, 32),
-    "P=600, R=64": (9, 8, 64),
+    "P=170": Shape(2),
+    "P=600": Shape(9, rounds=2, systems=SYSTEMS),
+    "P=2000": Shape(31, rounds=2, systems=SYSTEMS),
+    "P=4000": Shape(62),
+    "P=600, G=4": Shape(9, group=4, rounds=2),
+    "P=600, G=16": Shape(9, group=16, rounds=2),
+    "P=600, R=16": Shape(9, length=16),
+    "P=600, R=64": Shape(9, length=64),
+    "P=600, R=128": Shape(9, length=128),
+}
+# What grows in the picture, and in which shapes.
+GROWTH = {
+    "prompt tokens (G = 8, R = 32)": {170: "P=170", 600: "P=600", 2000: "P=2000", 4000: "P=4000"},
+    "answers a group (P = 600, R = 32)": {4: "P=600, G=4", 8: "P=600", 16: "P=600, G=16"},
+    "tokens an answer (P = 600, G = 8)": {
+        16: "P=600, R=16", 32: "P=600", 64: "P=600, R=64", 128: "P=600, R=128",
+    },
+}  # fmt: skip
+FIGURES = {
+    "step_seconds": "seconds a step",
+    "update_seconds": "seconds of its update",
+    "update_peak_mib": "MiB at the update's peak",
 }
 
 
@@ -58,22 +90,24 @@ def reward(completions: list[Any], **columns: Any) -> list[float]:
 
 
 class Meter:
-    """Seconds a step, and the highest memory of an update above what was held before it."""
+    """Seconds of a step's update, and its highest memory above what was held before it."""
 
     def __init__(self, trainer: Any) -> None:
-        self.times: list[float] = []
+        self.seconds = 0.0
         self.peaks: list[float] = []
-        self.held = 0.0
+        self.held = self.began = 0.0
         self.loss, self.step = trainer.compute_loss, trainer.training_step
         trainer.compute_loss, trainer.training_step = self.compute_loss, self.training_step
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
         self.held = status_mib("VmRSS")
+        self.began = time.perf_counter()
         return self.loss(*args, **kwargs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         result = self.step(*args, **kwargs)
+        self.seconds += time.perf_counter() - self.began
         self.peaks.append(status_mib("VmHWM") - self.held)
         return result
 
@@ -107,18 +141,22 @@ def run_child(system: str, temporal: int, group: int, length: int) -> dict[str, 
     }
     build = build_trl if system.startswith("trl") else build_ours
     trainer = build(model, processor, system, temporal, group, length, options)
+    meter = Meter(trainer)
     stamps: list[float] = []
+    updates: list[float] = []
 
     class Clock(TrainerCallback):
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
             stamps.append(time.perf_counter())
+            updates.append(meter.seconds)
+            meter.seconds = 0.0
 
     trainer.add_callback(Clock)
-    meter = Meter(trainer)
     trainer.train()
     seconds = [b - a for a, b in pairwise(stamps)][WARMUP - 1 :]
     return {
         "step_seconds": statistics.median(seconds),
+        "update_seconds": statistics.median(updates[WARMUP:]),
         "update_peak_mib": max(meter.peaks),
         "prompt_tokens": trainer.prompt_tokens,
         "threads": torch.get_num_threads(),
@@ -192,8 +230,8 @@ def build_trl(
     return trainer
 
 
-def measure(shape: str, rounds: int, systems: list[str]) -> dict[str, Any]:
-    temporal, group, length = SHAPES[shape]
+def measure(shape: str) -> dict[str, Any]:
+    temporal, group, length, rounds, systems = SHAPES[shape]
     found: dict[str, list[dict[str, float]]] = {system: [] for system in systems}
     for number in range(rounds):
         order = systems if number % 2 == 0 else systems[::-1]
@@ -212,12 +250,26 @@ def measure(shape: str, rounds: int, systems: list[str]) -> dict[str, Any]:
             key: [
                 round(theirs[key] / mine[key], 2) for theirs, mine in zip(rows, ours, strict=True)
             ]
-            for key in ("step_seconds", "update_peak_mib")
+            for key in FIGURES
         }
         for system, rows in found.items()
         if system != "shared"
     }
     return {"measured": found, "times_ours": ratios}
+
+
+def median(result: dict[str, Any], shape: str, system: str, key: str) -> float | None:
+    """Return the median over rounds, if there was any."""
+    rounds = result["shapes"].get(shape, {"measured": {}})["measured"].get(system, [])
+    return statistics.median(row[key] for row in rounds) if rounds else None
+
+
+def doubling(result: dict[str, Any]) -> dict[str, float]:
+    """Return what twice as many answers cost our update, as a factor."""
+    shapes = GROWTH["answers a group (P = 600, R = 32)"]
+    cost = {g: median(result, shape, "shared", "update_seconds") for g, shape in shapes.items()}
+    return {f"G={a} to {b}": round(cost[b] / cost[a], 2) for a, b in pairwise(cost)
+            if cost[a] and cost[b]}  # fmt: skip
 
 
 def draw(result: dict[str, Any]) -> None:
@@ -227,46 +279,51 @@ def draw(result: dict[str, Any]) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    keys = {"step_seconds": "seconds a step", "update_peak_mib": "MiB at the update's peak"}
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
-    for axis, (key, label) in zip(axes, keys.items(), strict=True):
-        for n, system in enumerate(SYSTEMS):
-            shapes = [s for s in SHAPES if s in result["shapes"]]
-            rows = [result["shapes"][s]["measured"].get(system, []) for s in shapes]
-            heights = [statistics.median(r[key] for r in row) if row else 0 for row in rows]
-            places = [i + 0.2 * (n - 1.5) for i in range(len(shapes))]
-            axis.bar(places, heights, 0.2, label=system, color=COLOURS[n])
-        axis.set_xticks(range(len(shapes)), shapes, fontsize=8)
-        axis.set_yscale("log")
-        axis.set_ylabel(label)
-    axes[0].legend(fontsize=8)
+    figure, axes = plt.subplots(len(FIGURES), len(GROWTH), figsize=(10, 8), sharey="row")
+    for column, (title, shapes) in enumerate(GROWTH.items()):
+        for row, (key, label) in enumerate(FIGURES.items()):
+            axis = axes[row, column]
+            for colour, system in zip(COLOURS, SYSTEMS, strict=True):
+                points = {x: median(result, shape, system, key) for x, shape in shapes.items()}
+                drawn = {x: y for x, y in points.items() if y is not None}
+                axis.plot(drawn.keys(), drawn.values(), "o-", label=system, color=colour)
+            axis.set_xscale("log")
+            axis.set_yscale("log")
+            axis.set_xticks(list(shapes), list(shapes))
+            axis.minorticks_off()
+            axis.grid(alpha=0.3)
+            if column == 0:
+                axis.set_ylabel(label)
+        axis.set_xlabel(title)
+    axes[0, 0].legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(PICTURE, dpi=110)
+    plt.close(figure)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
-    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
     args = parser.parse_args()
     if args.child:
         print(json.dumps(run_child(*json.loads(args.child))))
         return
+    arguments = f" {shlex.join(sys.argv[1:])}" if sys.argv[1:] else ""
     result: dict[str, Any] = {
-        "commands": [f"python benchmarks/group_step.py {shlex.join(sys.argv[1:])}"],
+        "commands": [f"python benchmarks/group_step.py{arguments}"],
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
         "versions": {n: metadata.version(n) for n in ("torch", "transformers", "trl")},
         "python": platform.python_version(),
         "model": TEXT,
-        "shapes": {shape: measure(shape, args.rounds, args.systems) for shape in args.shapes},
+        "shapes": {shape: measure(shape) for shape in args.shapes},
     }
-    if RESULT.exists():  # other shapes of the same versions stay
+    if RESULT.exists() and set(args.shapes) != set(SHAPES):  # the others stay
         before = json.loads(RESULT.read_text())
         if before["versions"] == result["versions"]:
             result["shapes"] = before["shapes"] | result["shapes"]
             result["commands"] = before["commands"] + result["commands"]
+    result["times_update_as_groups_double"] = doubling(result)
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     draw(result)
 

@@ -174,6 +174,8 @@ def test_means_over_tokens_and_over_answers() -> None:
     assert masked_mean(torch.tensor([[[1.0, NAN], [2.0, 6.0]]]).nan_to_num(9), mask).item() == 3
     assert masked_mean(torch.tensor([[[1.0], [4.0]]]), mask).item() == 2.5
     assert masked_mean(torch.ones(1, 2, 2), torch.zeros(1, 2, 2)).item() == 0
+    single = torch.tensor([[[3.0], [9.0]]]), torch.tensor([[[1], [0]]])
+    assert masked_mean(*single).item() == 3, "answers of one token are masked too"
 
 
 @given(st.floats(-20, 0), st.floats(-20, 0))

@@ -142,7 +142,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     >>> masked_mean(torch.tensor([[[1.0, 3.0, 9.0]]]), torch.tensor([[[1, 1, 0]]])).item()
     2.0
     """
-    if values.shape[-1] == 1:
+    if values.shape != mask.shape:
         return values.mean()
     weights = mask.to(values.dtype)
     return (values * weights).sum() / weights.sum().clamp(min=1)
