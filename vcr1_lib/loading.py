@@ -5,6 +5,7 @@ Only safetensors are read, and no code that comes with a model runs.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -105,10 +106,13 @@ def load_model(
     adapter = Path(name) if (Path(name) / ADAPTER_CONFIG).is_file() else None
     base = name if adapter is None else _base_of(adapter)
     model = _load_base(base, chosen, device)
-    if adapter is not None:
-        model = PeftModel.from_pretrained(model, adapter, is_trainable=chosen.use_peft)
-    elif chosen.use_peft:
-        model = get_peft_model(model, lora_config(chosen, train_vision=train_vision))
+    with warnings.catch_warnings():
+        # PEFT asks Transformers for an attribute that Transformers has renamed.
+        warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated")
+        if adapter is not None:
+            model = PeftModel.from_pretrained(model, adapter, is_trainable=chosen.use_peft)
+        elif chosen.use_peft:
+            model = get_peft_model(model, lora_config(chosen, train_vision=train_vision))
     own_processor = adapter is not None and (adapter / "processor_config.json").is_file()
     return model.eval(), AutoProcessor.from_pretrained(name if own_processor else base)
 
@@ -153,6 +157,21 @@ def keep_gradient(model: nn.Module) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+
+
+def check_scaled(model: nn.Module) -> None:
+    """Make sure that a scaled loss can train this model.
+
+    Raises:
+        ModelError: If a weight that is trained is in half precision: its scaled gradient cannot
+            be unscaled, and optimizer steps round to nothing.
+    """
+    half = {p.dtype for p in model.parameters() if p.requires_grad} - {torch.float32}
+    if half:
+        raise ModelError(
+            f"expected trainable weights in float32 under fp16, got {', '.join(map(str, half))}: "
+            "train adapters (use_peft), or load with dtype='float32'"
+        )
 
 
 def merge_adapter(
