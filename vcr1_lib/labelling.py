@@ -23,6 +23,8 @@ NUM_FRAMES: Final = 400
 VIEW_PIXELS: Final = 48_000
 # A notebook's kernel can send about this many pictures a second to a far browser.
 PLAY_MS: Final = 100
+# A choice of None would show as an empty field; lines count from 1.
+NEW: Final = 0
 STYLE: Final = {"description_width": "70px"}
 WIDE: Final = {"width": "640px"}
 
@@ -100,7 +102,7 @@ class SpanLabeller(ipywidgets.VBox):
         self.previous = ipywidgets.Button(description="previous clip")
         self.next = ipywidgets.Button(description="next clip")
         self.skip = ipywidgets.Button(description="next without label")
-        self.play = ipywidgets.Play(tooltip="play the clip")
+        self.play = ipywidgets.Play(description="play the clip")
         self.frame = ipywidgets.IntSlider(description="frame", style=STYLE, layout=WIDE)
         self._link = ipywidgets.jslink((self.play, "value"), (self.frame, "value"))
         self.start_here = ipywidgets.Button(
@@ -145,6 +147,9 @@ class SpanLabeller(ipywidgets.VBox):
         told = {label.video for label in self.labels.values()} | set(self.unreadable)
         return [i for i, name in enumerate(self.clips) if name not in told]
 
+    def _left(self) -> str:
+        return f"clips without a label: {len(self._unlabelled())}"
+
     def _read(self, name: str) -> Clip | None:
         if name not in self.unreadable:
             try:
@@ -172,8 +177,7 @@ class SpanLabeller(ipywidgets.VBox):
             raise VideoError(f"no clip below {self._folder} can be read: {'; '.join(skipped)}")
         self.shown = clip
         self._fill(place)
-        left = len(self._unlabelled())
-        self._say(*skipped, f"{name}: {clip.duration_seconds:.2f} s; {left} clips have no label.")
+        self._say(*skipped, f"{name}: {clip.duration_seconds:.2f} s; {self._left()}")
 
     def _fill(self, place: int) -> None:
         """Put a clip's frames and labels into the controls."""
@@ -207,8 +211,8 @@ class SpanLabeller(ipywidgets.VBox):
     def _list_labels(self) -> None:
         mine = {n: x for n, x in self.labels.items() if x.video == self.clips[self.clip.value]}
         was_quiet, self._quiet = self._quiet, True
-        self.label.options = [("new", None), *((f"line {n}: {mine[n].query}", n) for n in mine)]
-        self.label.value = None
+        self.label.options = [("new", NEW), *((f"line {n}: {mine[n].query}", n) for n in mine)]
+        self.label.value = NEW
         self._quiet = was_quiet
         self.table.value = label_rows(mine)
         self.remove.disabled = True
@@ -225,18 +229,20 @@ class SpanLabeller(ipywidgets.VBox):
         self._go(next((i for i in after if i > self.clip.value), after[0]))
 
     def _on_frame(self, _: Any = None) -> None:
-        self.view.value = self._picture(self.frame.value, "now")
+        self.view.value = self._picture(self.frame.value, "on show")
 
     def _on_span(self, _: Any = None) -> None:
         if self._quiet:
             return
         first, end = self.span.index
         last = min(max(first, end - 1), len(self.shown.frames) - 1)
-        self.ends.value = self._picture(min(first, last), "first") + self._picture(last, "last")
+        self.ends.value = self._picture(min(first, last), "first inside") + self._picture(
+            last, "last inside"
+        )
 
     def _picture(self, index: int, what: str) -> str:
         second = self.shown.times_seconds[index]
-        return picture(self.shown.frames[index], f"{what} frame, {second:.3f} s")
+        return picture(self.shown.frames[index], f"{what}, {second:.3f} s")
 
     def _mark(self, *, start: int | None = None, end: int | None = None) -> None:
         """Move one handle to the frame on show; the other gives way."""
@@ -250,8 +256,8 @@ class SpanLabeller(ipywidgets.VBox):
     def _on_label(self, _: Any) -> None:
         if self._quiet:
             return
-        self.remove.disabled = self.label.value is None
-        if self.label.value is None:
+        self.remove.disabled = self.label.value == NEW
+        if self.label.value == NEW:
             return
         label = self.labels[self.label.value]
         seconds = np.array([second for _, second in self.span.options])
@@ -262,7 +268,7 @@ class SpanLabeller(ipywidgets.VBox):
         name = self.clips[self.clip.value]
         label = Label(name, self.query.value, self.span.value, self.shown.duration_seconds)
         try:
-            line = write_label(self._path, label, line=self.label.value)
+            line = write_label(self._path, label, line=self.label.value or None)
         except (ValueError, OSError) as error:
             self._say(f"not saved: {error}")
             return
@@ -283,7 +289,7 @@ class SpanLabeller(ipywidgets.VBox):
         self._list_clips(self.clip.value)
         self._list_labels()
         self._quiet = False
-        self._say(f"{done}; {len(self._unlabelled())} clips have no label.")
+        self._say(f"{done}; {self._left()}")
 
     def _say(self, *sentences: str) -> None:
         lines = "<br>".join(escape(s.encode(errors="replace").decode()) for s in sentences)
