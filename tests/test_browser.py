@@ -1,4 +1,4 @@
-"""JupyterLab in a real browser: what notebook 02 shows is what the library computes."""
+"""JupyterLab in a real browser: what widgets show is what the library computes and saves."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from typing import Any
 import nbformat
 import pytest
 import torch
+from nbformat.v4 import new_code_cell, new_notebook
 
 from vcr1_lib.blind_policy import blind_game, train_blind_policy
-from vcr1_lib.datasets import read_charades_sta
+from vcr1_lib.datasets import read_charades_sta, read_jsonl
 from vcr1_lib.drawings import blind_sentence
 from vcr1_lib.grpo import group_advantages
 from vcr1_lib.overlap import box_iou, interval_iou
@@ -27,6 +28,11 @@ from vcr1_lib.rewards import format_reward, temporal_iou_reward, track_iou_rewar
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = "notebooks/02_reward_design.ipynb"
+OWN = "notebooks/own_clips.ipynb"
+LABELLING = """\
+from vcr1_lib.widgets import label_spans
+
+label_spans("../my clips", "../labels.jsonl")"""
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 if CHROMIUM is None and os.environ.get("VCR1_REQUIRE_BROWSER") != "1":
@@ -41,9 +47,11 @@ FLAGS = [
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve a copy of the notebook without its outputs; yield its address."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Lay out what is served: a copy of the notebook without its outputs, and own clips."""
     folder = tmp_path_factory.mktemp("lab")
+    (folder / "my clips").mkdir()
+    shutil.copy(ROOT / "data_samples/clips/rate12.mp4", folder / "my clips" / "Tür zu.mp4")
     shutil.copytree(ROOT / "data_samples" / "charades_sta", folder / "data_samples/charades_sta")
     notebook = nbformat.read(ROOT / NOTEBOOK, as_version=4)
     notebook.metadata.pop("widgets", None)
@@ -52,6 +60,15 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             cell.outputs, cell.execution_count = [], None
     (folder / "notebooks").mkdir()
     nbformat.write(notebook, folder / NOTEBOOK)
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    own = new_notebook(cells=[new_code_cell(LABELLING)], metadata={"kernelspec": kernel})
+    nbformat.write(own, folder / OWN)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lab(folder: Path) -> Iterator[str]:
+    """Serve the folder; yield the notebook's address."""
     # All cells stay in the page, scrolled to or not, and nothing pops up over them.
     for name, settings in (
         ("notebook-extension/tracker", {"windowingMode": "none"}),
@@ -232,3 +249,30 @@ def test_the_blind_policy_is_played(page: Any) -> None:
     tabs.get_by_role("tab", name="inside one group").click()
     assert len(numbers_on_screen(tabs, "7 to 14")) == 8
     keep(tabs, "one_group")
+
+
+def test_a_clip_is_labelled_with_keyboard_and_mouse(page: Any, lab: str, folder: Path) -> None:
+    page.goto(lab.replace(NOTEBOOK, OWN))
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]:visible").wait_for()
+    run_all_cells(page)
+    widget = page.locator(".jp-OutputArea-output:visible")
+    status = widget.locator("p[role=status]")
+    status.filter(has_text="Tür zu.mp4: 6.00 s; clips without a label: 1").wait_for()
+    frame = widget.locator(".widget-slider", has_text="frame").get_by_role("slider")
+    frame.focus()
+    for _ in range(12):
+        frame.press("ArrowRight")
+    widget.get_by_alt_text("on show, 1.000 s").wait_for()
+    widget.get_by_role("button", name="starts here").press("Enter")
+    widget.get_by_alt_text("first inside, 1.000 s").wait_for()
+    _, last = widget.locator(".widget-slider", has_text="from, to").get_by_role("slider").all()
+    last.focus()
+    last.press("ArrowLeft")
+    widget.get_by_alt_text("last inside, 5.833 s").wait_for()
+    keep(widget, "labelling")
+    widget.get_by_placeholder("the door opens.").fill("a shape is on screen.")
+    widget.get_by_role("button", name="save label").click()
+    status.filter(has_text="saved in line 1; clips without a label: 0").wait_for()
+    (record,) = read_jsonl(folder / "labels.jsonl", folder / "my clips")
+    assert record["query"] == "a shape is on screen."
+    assert record["span"] == pytest.approx([1.0, 71 / 12], abs=1e-3)

@@ -24,6 +24,7 @@ A module imports only from modules above it in this list:
 ``tokens``     frames into visual tokens and time positions: counting
 ``prescan``    try a folder of videos in processes that can be killed
 ``datasets``   annotation files -> records
+``labels``     the file that keeps what you say about your clips
 ``toyworld``   synthetic clips with exact truth
 ``kl``         three estimates of the distance from the reference policy
 ``grpo``       advantages, ratio, losses: pure tensor functions
@@ -48,6 +49,7 @@ A module imports only from modules above it in this list:
 ``mask_view``  who sees whom in a packed row, as a figure
 ``token_views`` figures about frames, tokens and positions
 ``drawings``   what widgets show, as SVG
+``labelling``  play your clips and say when things happen
 ``widgets``    what a reader drags
 ``checks``     try an exercise's answer and name the mistake
 

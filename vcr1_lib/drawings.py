@@ -1,13 +1,16 @@
-"""Drawings as SVG, light enough to be drawn anew at every move of a slider."""
+"""Drawings as SVG and pictures as HTML, light enough to be drawn anew at every move of a slider."""
 
 from __future__ import annotations
 
+import io
 from base64 import b64encode
 from collections.abc import Sequence
 from html import escape
 from typing import Final
 
 import numpy as np
+from matplotlib.image import imsave
+from numpy.typing import NDArray
 
 from vcr1_lib.answers import extract_answer
 from vcr1_lib.blind_policy import BlindGame, BlindRun
@@ -118,6 +121,18 @@ def blind_drawing(game: BlindGame, run: BlindRun, step: int) -> str:
     words += _text(4, 8, f"probability {most:.2f}") + _text(394, 8, f"{highest:.2f}")
     words += _text(396, 196 - 190 * run.best_reward / highest, "best blind")
     return _svg(690, 222, bars + curves + frame + words, blind_sentence(game, run, step)[:40])
+
+
+def picture(frame: NDArray[np.uint8], caption: str) -> str:
+    """Write a frame ``(H, W, 3)`` as an HTML figure, its caption its spoken text too."""
+    buffer = io.BytesIO()
+    imsave(buffer, frame, format="jpg")
+    data, words = b64encode(buffer.getvalue()).decode(), escape(caption)
+    return (
+        '<figure style="display:inline-block;margin:2px">'
+        f'<img src="data:image/jpeg;base64,{data}" alt="{words}" style="height:160px">'
+        f"<figcaption>{words}</figcaption></figure>"
+    )
 
 
 def _svg(width: float, height: float, body: str, label: str) -> str:

@@ -1,4 +1,4 @@
-"""What a reader drags: the reward microscope, and a policy that never looks.
+"""What a reader drags: the reward microscope, a policy that never looks, labels for own clips.
 
 A widget is a few controls around pure functions of this module: what they return is what is
 shown, as a drawing and as a table that a keyboard, a screen reader and a test can read.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from html import escape
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import ipywidgets
@@ -18,6 +19,7 @@ from vcr1_lib.blind_policy import BlindGame, train_blind_policy
 from vcr1_lib.drawings import SPAN_LENGTH, blind_drawing, blind_sentence, group_drawing, shorten
 from vcr1_lib.grading import RewardFunc
 from vcr1_lib.grpo import group_advantages
+from vcr1_lib.labelling import SpanLabeller
 from vcr1_lib.overlap import box_iou, interval_iou
 from vcr1_lib.prompts import render_boxes, render_gold
 from vcr1_lib.rewards import format_reward, temporal_iou_reward, track_iou_reward
@@ -234,3 +236,14 @@ class BlindPlayer(ipywidgets.VBox):
         self.drawing.value = blind_drawing(self.game, self.run, self.step.value)
         said = escape(blind_sentence(self.game, self.run, self.step.value))
         self.sentence.value = f'<p role="status" aria-live="polite">{said}</p>'
+
+
+def label_spans(folder: str | Path, path: str | Path, **options: Any) -> SpanLabeller:
+    """Play the clips below a folder, and save when things happen as JSON lines.
+
+    Args:
+        folder: The clips.
+        path: The file, such as ``"labels.jsonl"``; work goes on where it stopped.
+        **options: See :class:`vcr1_lib.labelling.SpanLabeller`.
+    """
+    return SpanLabeller(folder, path, **options)

@@ -40,7 +40,8 @@ def read_jsonl(
     """
     path = Path(annotations)
     folder = path.parent if videos is None else Path(videos)
-    lines = enumerate(read_text(path).splitlines(), start=1)
+    # JSON lets a string hold U+2028 and its like, which ``splitlines`` would cut at.
+    lines = enumerate(read_text(path).split("\n"), start=1)
     filled = {number: line for number, line in lines if line.strip()}
     numbers = iter(filled)
 

@@ -1,0 +1,178 @@
+"""The bootstrap of hosted notebooks, planned for bare and for odd machines."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
+from packaging.requirements import Requirement
+
+from tools import bootstrap
+
+ROOT = Path(__file__).parents[1]
+SETUP = """\
+import os
+from pathlib import Path
+
+if Path.cwd().name == "notebooks":
+    os.chdir("..")
+if not Path("data_samples").exists():  # on Colab: %env VCR1_REPOSITORY=ADDRESS
+    !git clone --depth 1 $VCR1_REPOSITORY course
+    %cd course
+    %run tools/bootstrap.py
+"""
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an environment with pip and nothing else; return its Python."""
+    folder = tmp_path_factory.mktemp("bare") / "env"
+    venv.create(folder, with_pip=True, symlinks=True)
+    return folder / "bin" / "python"
+
+
+def pretend(folder: Path, **versions: str) -> Path:
+    """Write what tells of installed packages, without the packages."""
+    for name, version in versions.items():
+        about = folder / f"{name}-{version}.dist-info"
+        about.mkdir(parents=True)
+        text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        (about / "METADATA").write_text(text)
+    return folder
+
+
+def plan(python: Path, *options: str, beside: Path | None = None) -> dict[str, str]:
+    """Return what is to be done with each package; the constraints under the key ``within``."""
+    environment = {"PATH": "/usr/bin:/bin"} | ({"PYTHONPATH": str(beside)} if beside else {})
+    command = [str(python), "tools/bootstrap.py", "--dry-run", *options]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    found = re.findall(r"^(keep|replace|install) +([\w-]+)", done.stdout, re.MULTILINE)
+    steps = {name: step for step, name in found}
+    steps["within"] = "".join(re.findall(r"within: (.*)", done.stdout))
+    steps["said"] = done.stdout
+    return steps
+
+
+def test_on_a_bare_machine_all_is_installed_within_the_bounds(bare: Path) -> None:
+    steps = plan(bare)
+    assert steps["torch"] == steps["numpy"] == steps["bitsandbytes"] == "install"
+    bounds = {r.name: r for r in map(Requirement, steps["within"].split())}
+    assert set(bounds) == set(steps) - {"within", "said"}
+    assert all("==" not in str(bound) for bound in bounds.values()), "bounds, not the lock"
+    assert str(bounds["torch"].specifier) == ">=2.11"
+    assert "restarts, once" in steps["said"], "announced before anything is done"
+
+
+def test_a_torch_that_is_new_enough_is_not_moved(bare: Path, tmp_path: Path) -> None:
+    here = pretend(tmp_path, torch="2.12.1+cu128", torchvision="0.27.1+cu128", numpy="2.0.2",
+                   transformers="5.0.0", trl="1.12.0", ipywidgets="7.7.1")  # fmt: skip
+    steps = plan(bare, beside=here)
+    assert [steps[name] for name in ("torch", "torchvision", "numpy", "trl", "ipywidgets")] == (
+        ["keep"] * 5
+    )
+    assert (steps["transformers"], steps["peft"]) == ("replace", "install")
+    within = steps["within"].split()
+    assert {"torch==2.12.1+cu128", "torchvision==0.27.1+cu128", "numpy==2.0.2"} <= set(within)
+    assert {"transformers>=5.20", "trl>=1.10"} <= set(within), "may still move, within bounds"
+
+
+@pytest.mark.parametrize("version", ["2.6.0+cu124", "2.10.0", "2.11.0a0", "1.13.1"])
+def test_a_torch_below_the_floor_is_replaced_with_its_partner(
+    bare: Path, tmp_path: Path, version: str
+) -> None:
+    steps = plan(bare, beside=pretend(tmp_path, torch=version, torchvision="0.26.0"))
+    assert steps["torch"] == "replace"
+    assert {"torch>=2.11", "torchvision>=0.26"} <= set(steps["within"].split())
+
+
+def test_where_all_is_here_nothing_is_done(bare: Path, tmp_path: Path) -> None:
+    needed = {need.requirement.name: "99.0" for need in bootstrap.read_needs("gpu")}
+    steps = plan(bare, beside=pretend(tmp_path, **needed, vcr1_lib="0.1.0"))
+    assert "nothing to install, no restart" in steps["said"]
+    assert steps["within"] == ""
+
+
+def test_an_unknown_extra_is_named(bare: Path) -> None:
+    done = subprocess.run(
+        [bare, "tools/bootstrap.py", "--extra", "gpus"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: expected an extra of train, ")
+
+
+def test_it_never_restarts_twice(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    restarts: list[list[str]] = []
+    installed = {"numpy": "1.0"}
+    monkeypatch.setattr(sys, "argv", ["bootstrap.py", "--extra", ""])
+    monkeypatch.setattr(bootstrap, "version_of", installed.get)
+    monkeypatch.setattr(bootstrap, "restart", restarts.append)
+    monkeypatch.setattr(bootstrap, "loaded_versions", lambda: {"numpy": installed["numpy"]})
+
+    monkeypatch.setattr(bootstrap, "install", lambda needs, extra: None)
+    with pytest.raises(SystemExit, match="a restart would not help"):
+        bootstrap.main()
+    assert restarts == [], "what pip did not mend, a restart does not either"
+
+    def install(needs: object, extra: str) -> None:
+        installed.update(numpy="2.4.6", vcr1_lib="0.1.0")
+
+    monkeypatch.setattr(bootstrap, "install", install)
+    bootstrap.main()
+    assert restarts == [["numpy"]]
+    bootstrap.main()
+    assert restarts == [["numpy"]]
+    assert "nothing to install, no restart" in capsys.readouterr().out
+
+
+def test_nothing_loaded_changed_so_nothing_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed: dict[str, str] = {}
+    monkeypatch.setattr(sys, "argv", ["bootstrap.py", "--extra", ""])
+    monkeypatch.setattr(bootstrap, "version_of", installed.get)
+    monkeypatch.setattr(bootstrap, "loaded_versions", lambda: {"packaging": None})
+    monkeypatch.setattr(bootstrap, "restart", lambda changed: pytest.fail("restarted"))
+    monkeypatch.setattr(
+        bootstrap, "install", lambda *_: installed.update(numpy="2.4.6", vcr1_lib="0.1.0")
+    )
+    bootstrap.main()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_every_notebook_starts_with_the_same_cell(path: Path) -> None:
+    code = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+    assert f"{code[0].source}\n".startswith(SETUP)
+
+
+def test_the_first_cell_fetches_the_project_where_only_a_page_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, page_only = tmp_path / "project", tmp_path / "content"
+    for name in ("pyproject.toml", "tools/bootstrap.py", "data_samples/PROVENANCE.md"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, project / name)
+    page_only.mkdir()
+    who = ["-c", "user.name=a", "-c", "user.email=b"]
+    for command in (["init", "-q"], ["add", "."], [*who, "commit", "-q", "-m", "all"]):
+        subprocess.run(["git", *command], cwd=project, check=True)
+    monkeypatch.setenv("VCR1_REPOSITORY", str(project))
+    where = new_code_cell("print(Path.cwd().name, sorted(map(str, Path().glob('*.toml'))))")
+    for _ in range(2):  # the second time as after a restart: the project is there already
+        page = new_notebook(cells=[new_code_cell(SETUP), where])
+        place = {"metadata": {"path": str(page_only)}}
+        NotebookClient(page, timeout=120, resources=place).execute()
+        said = "".join(output.text for output in page.cells[0].outputs)
+        assert "nothing to install, no restart" in said
+        assert page.cells[1].outputs[0].text == "course ['pyproject.toml']\n"
+    assert "already exists" in said

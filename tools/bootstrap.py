@@ -1,0 +1,149 @@
+"""Make a hosted notebook ready: Colab, Kaggle, any Python 3.11 that has pip.
+
+    python tools/bootstrap.py --dry-run    # say what would be done, do nothing
+
+Versions decide, not whether an import works. A package that is new enough stays; the platform's
+torch, which fits its driver, is not even moved by what other packages ask for. Bounds come from
+``pyproject.toml``, not from the lock: platforms bring their own Python and torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import subprocess
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+try:
+    from packaging.requirements import Requirement
+except ImportError:  # a bare environment: pip has a copy of its own
+    from pip._vendor.packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[1]
+NAME = "vcr1_lib"
+OLDEST_PYTHON = (3, 11)
+# Built for the machine, or loaded by every kernel: never moved while new enough.
+PLATFORM = ("numpy", "torch", "torchvision")
+# Colab's page draws widgets for the version that Colab brings; none is moved, one is needed.
+ANY_VERSION = "ipywidgets"
+
+
+class Need(NamedTuple):
+    requirement: Requirement
+    installed: str | None
+
+    @property
+    def is_met(self) -> bool:
+        wanted = self.requirement.specifier
+        return self.installed is not None and wanted.contains(self.installed, prereleases=True)
+
+
+def version_of(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def read_needs(extra: str) -> list[Need]:
+    """What the package and one of its extras ask for on this machine."""
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    if extra and extra not in extras:
+        sys.exit(f"error: expected an extra of {', '.join(extras)}, got {extra!r}")
+    texts = [*project["dependencies"], *extras.get(extra, []), *[ANY_VERSION] * bool(extra)]
+    needs = []
+    for requirement in map(Requirement, texts):
+        if requirement.name == NAME:
+            needs += [need for inner in sorted(requirement.extras) for need in read_needs(inner)]
+        elif requirement.marker is None or requirement.marker.evaluate():
+            needs.append(Need(requirement, version_of(requirement.name)))
+    return list({need.requirement.name: need for need in needs}.values())
+
+
+def constraints(needs: list[Need]) -> list[str]:
+    """Lower bounds for all; the platform's own builds exactly as they are, if new enough."""
+    met = {need.requirement.name for need in needs if need.is_met}
+    if "torch" not in met:
+        met.discard("torchvision")  # goes with its torch
+    return [
+        f"{need.requirement.name}=={need.installed}"
+        if need.requirement.name in met.intersection(PLATFORM)
+        else f"{need.requirement.name}{need.requirement.specifier}"
+        for need in needs
+    ]
+
+
+def describe(needs: list[Need]) -> list[str]:
+    lines = []
+    for requirement, installed in needs:
+        is_met = Need(requirement, installed).is_met
+        verb = "keep" if is_met else "replace" if installed else "install"
+        found = f", {installed} is here" if installed else ""
+        lines.append(f"{verb:8}{requirement.name}{requirement.specifier}{found}")
+    return lines
+
+
+def loaded_versions() -> dict[str, str | None]:
+    """Distributions of which this process has loaded a module, with their versions."""
+    owners = metadata.packages_distributions()
+    names = {name for module in list(sys.modules) for name in owners.get(module, ())}
+    return {name: version_of(name) for name in names}
+
+
+def install(needs: list[Need], extra: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        bounds = Path(folder) / "constraints.txt"
+        bounds.write_text("\n".join(constraints(needs)) + "\n", encoding="utf-8")
+        target = f"{ROOT}[{extra}]" if extra else str(ROOT)
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        done = subprocess.run([*pip, "--constraint", str(bounds), target])
+    if done.returncode:
+        sys.exit("error: pip could not install the packages above; its own message says why")
+    importlib.invalidate_caches()
+
+
+def restart(changed: list[str]) -> None:
+    """Only a new process can load a package anew; where there is no kernel, say so."""
+    print(f"Restarting, since {', '.join(changed)} changed. Then run this notebook from the top.")
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if (kernel := getattr(shell, "kernel", None)) is not None:
+        kernel.do_shutdown(True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--extra", default="gpu", help="of pyproject.toml; '' for NumPy only")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done")
+    told = parser.parse_args()
+    if sys.version_info < OLDEST_PYTHON:
+        sys.exit("error: Python 3.11 or newer is needed, this is " + sys.version.split()[0])
+    needs = read_needs(told.extra)
+    print("\n".join(describe(needs)))
+    if all(need.is_met for need in needs) and version_of(NAME):
+        print("Everything is here: nothing to install, no restart.")
+        return
+    print(f"pip installs {NAME} and what is missing, within: {' '.join(constraints(needs))}")
+    print("If a package changes that is already loaded, the kernel restarts, once, after that.")
+    if told.dry_run:
+        return
+    before = loaded_versions()
+    install(needs, told.extra)
+    if missing := [
+        line for line in describe(read_needs(told.extra)) if not line.startswith("keep")
+    ]:
+        sys.exit("error: still not as needed, a restart would not help:\n" + "\n".join(missing))
+    if changed := [name for name, version in before.items() if version_of(name) != version]:
+        restart(changed)
+    else:
+        print("Ready.")
+
+
+if __name__ == "__main__":
+    main()
