@@ -29,6 +29,7 @@ A module imports only from modules above it in this list:
 ``grpo``       advantages, ratio, losses: pure tensor functions
 ``logprobs``   log-probabilities without the (tokens x vocabulary) matrix
 ``hardware``   profiles: the numbers that change from a laptop to a cluster
+``shapes``     true shapes of models, counted without their weights
 ``models``     load a model and its processor by family; records -> model inputs
 ``groups``     one video, G answers: the shared-prefix forward
 ``rollout``    sample G answers a video
@@ -39,6 +40,10 @@ A module imports only from modules above it in this list:
 ``reward_panel`` asks several rewards about the same answers
 ``callbacks``  what a training run shows and writes
 ``config``     the options of a run
+``footprint``  memory of a step, before it runs
+``schedule``   hours, traffic and cost of a run, before it starts
+``planner``    will it fit, what to change, what it costs
+``doctor``     what this machine can do
 ``windows``    the order of training rows
 ``training``   ``VideoGRPOTrainer`` on ``transformers.Trainer``
 ``plots``      figures
