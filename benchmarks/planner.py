@@ -21,18 +21,23 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "planner.json"
 STEPS, WORDS = 2, 20
-# Family, full parameters or LoRA, gradient checkpointing, G, R, frames.
-CASES: dict[str, tuple[str, bool, bool, int, int, int]] = {
-    "qwen2_5_vl, LoRA": ("qwen2_5_vl", True, False, 8, 64, 8),
-    "qwen2_5_vl, LoRA, checkpointing": ("qwen2_5_vl", True, True, 8, 64, 8),
-    "qwen2_5_vl, full": ("qwen2_5_vl", False, False, 8, 64, 8),
-    "qwen2_5_vl, full, checkpointing": ("qwen2_5_vl", False, True, 8, 64, 8),
-    "qwen2_5_vl, LoRA, G=4": ("qwen2_5_vl", True, False, 4, 64, 8),
-    "qwen2_5_vl, LoRA, 16 frames": ("qwen2_5_vl", True, False, 8, 64, 16),
-    "smolvlm, LoRA": ("smolvlm", True, False, 8, 64, 8),
-    "smolvlm, LoRA, checkpointing": ("smolvlm", True, True, 8, 64, 8),
-    "smolvlm, full": ("smolvlm", False, False, 8, 64, 8),
-    "smolvlm, full, checkpointing": ("smolvlm", False, True, 8, 64, 8),
+# What is run, family, LoRA or full parameters, gradient checkpointing, G, R, frames.
+Case = tuple[str, str, bool, bool, int, int, int]
+CASES: dict[str, Case] = {
+    "qwen2_5_vl, LoRA": ("step", "qwen2_5_vl", True, False, 8, 64, 8),
+    "qwen2_5_vl, LoRA, checkpointing": ("step", "qwen2_5_vl", True, True, 8, 64, 8),
+    "qwen2_5_vl, full": ("step", "qwen2_5_vl", False, False, 8, 64, 8),
+    "qwen2_5_vl, full, checkpointing": ("step", "qwen2_5_vl", False, True, 8, 64, 8),
+    "qwen2_5_vl, LoRA, G=4": ("step", "qwen2_5_vl", True, False, 4, 64, 8),
+    "qwen2_5_vl, LoRA, 16 frames": ("step", "qwen2_5_vl", True, False, 8, 64, 16),
+    "smolvlm, LoRA": ("step", "smolvlm", True, False, 8, 64, 8),
+    "smolvlm, LoRA, checkpointing": ("step", "smolvlm", True, True, 8, 64, 8),
+    "smolvlm, full": ("step", "smolvlm", False, False, 8, 64, 8),
+    "smolvlm, full, checkpointing": ("step", "smolvlm", False, True, 8, 64, 8),
+    "qwen2_5_vl, sampling only": ("sampling", "qwen2_5_vl", True, False, 8, 64, 64),
+    "smolvlm, sampling only": ("sampling", "smolvlm", True, False, 8, 64, 32),
+    "qwen2_5_vl, check at first use": ("check", "qwen2_5_vl", True, False, 8, 64, 8),
+    "qwen2_5_vl, separate rows": ("separate", "qwen2_5_vl", True, False, 8, 64, 8),
 }
 TEXT = {
     "hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 8,
@@ -101,7 +106,7 @@ def batch_of(config: Any, frames: int) -> tuple[dict[str, Any], Any]:
     return batch, Video(patches, ids.shape[1])
 
 
-def grpo_steps(config: Any, case: tuple[str, bool, bool, int, int, int], steps: int) -> None:
+def grpo_steps(config: Any, case: Case, steps: int) -> None:
     """Build a model and run some steps: sample, score, update."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -111,8 +116,9 @@ def grpo_steps(config: Any, case: tuple[str, bool, bool, int, int, int], steps: 
     from vcr1_lib.grpo import group_advantages, grpo_loss
     from vcr1_lib.models import family_of
     from vcr1_lib.rollout import answer_noise, sample_groups
+    from vcr1_lib.separate_rows import score_rows, shares_prefix_exactly
 
-    _, lora, checkpointing, group, length, frames = case
+    what, _, lora, checkpointing, group, length, frames = case
     torch.manual_seed(0)
     model: Any = AutoModelForImageTextToText.from_config(config)
     for module in family_of(model).tower(model):
@@ -132,8 +138,16 @@ def grpo_steps(config: Any, case: tuple[str, bool, bool, int, int, int], steps: 
         with torch.no_grad():
             prompts = encode_prompts(model, batch)
             answers = sample_groups(model, prompts, noise=noise, eos_token_id=-1, banned=banned)
+        if what == "sampling":
+            continue
+        if what == "check":
+            shares_prefix_exactly(model, batch, *answers[:3], banned=banned)
+            continue
         model.train()
-        logps = score_groups(model, prompts, answers.tokens, answers.mask, banned=banned)
+        if what == "separate":
+            logps = score_rows(model, batch, answers.tokens, answers.mask, banned=banned)
+        else:
+            logps = score_groups(model, prompts, answers.tokens, answers.mask, banned=banned)
         advantages = group_advantages(torch.arange(group)[None].float())
         grpo_loss(logps, advantages, answers.mask).loss.backward()
         optimizer.step()
@@ -146,27 +160,38 @@ def status(name: str) -> int:
     return 1024 * int(text.split(f"{name}:")[1].split()[0])
 
 
-def run_child(case: tuple[str, bool, bool, int, int, int]) -> dict[str, int]:
+def run_child(case: Case) -> dict[str, int]:
     """Return the measured peak and the predicted one."""
-    from vcr1_lib.footprint import footprint, read_setup
+    from vcr1_lib.footprint import footprint
+    from vcr1_lib.run_setup import read_setup
     from vcr1_lib.shapes import shape_of
 
-    family, lora, checkpointing, group, length, frames = case
+    what, family, lora, checkpointing, group, length, frames = case
     config = config_of(family)
     _, video = batch_of(config, frames)
     options = {
         "use_peft": lora, "gradient_checkpointing": checkpointing, "num_generations": group,
         "max_completion_length": length,
+        "shared_prefix": what != "separate",
     }  # fmt: skip
     shape = shape_of(config)
     plan = footprint(shape, read_setup(options), video, margin=0)
-    grpo_steps(config_of(family), (family, lora, checkpointing, 2, 2, 2), 1)  # loads what runs
+    held = plan.weights + plan.adapters
+    predicted = {
+        "step": plan.held + max(plan.rollout, plan.update),
+        "separate": plan.held + max(plan.rollout, plan.update),
+        "sampling": held + plan.rollout,
+        "check": held + plan.features + plan.check,
+    }[what]
+    grpo_steps(
+        config_of(family), (what, family, lora, checkpointing, 2, 2, 2), 1
+    )  # loads what runs
     before = status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
     grpo_steps(config, case, STEPS)
     return {
         "parameters": shape.total, "prompt_tokens": video.prompt_tokens,
-        "predicted_bytes": plan.total, "measured_bytes": status("VmHWM") - before,
+        "predicted_bytes": predicted, "measured_bytes": status("VmHWM") - before,
         "held_bytes": plan.held, "rollout_bytes": plan.rollout, "update_bytes": plan.update,
     }  # fmt: skip
 

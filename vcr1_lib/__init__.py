@@ -40,6 +40,7 @@ A module imports only from modules above it in this list:
 ``reward_panel`` asks several rewards about the same answers
 ``callbacks``  what a training run shows and writes
 ``config``     the options of a run
+``run_setup``  the options that decide memory and time
 ``footprint``  memory of a step, before it runs
 ``schedule``   hours, traffic and cost of a run, before it starts
 ``planner``    will it fit, what to change, what it costs

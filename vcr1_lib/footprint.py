@@ -1,7 +1,8 @@
 r"""Memory of one GRPO step, counted before it runs.
 
 A step samples with one cache a group, then scores all of a group in one shared-prefix row of
-:math:`L = P + G R` tokens (:mod:`vcr1_lib.groups`). What a decoder layer keeps for its backward,
+:math:`L = P + G R` tokens (:mod:`vcr1_lib.groups`); without the shared prefix in G rows of
+:math:`P + R`. What a decoder layer keeps for its backward,
 an element a token: the inputs of both norms and of the projections (:math:`4H`), queries, keys
 and values (repeated to every head) and the attention's output (:math:`4A`), the MLP's gate, its
 activation, up and their product (:math:`4I`), and a row of the attention mask (:math:`L`). With
@@ -12,104 +13,19 @@ All counts are derived; ``MARGIN`` is assumed. Sizes are in bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import MISSING, fields
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.groups import CHUNK_SCORES
+from vcr1_lib.run_setup import DTYPE_BYTES, Setup
 from vcr1_lib.shapes import Shape, Video
 
 GIB: Final = 2**30
 # Assumed: the CUDA context, workspaces of cuBLAS, and what the allocator cannot reuse.
 MARGIN: Final = int(1.25 * GIB)
-DTYPE_BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 2}
-STRATEGIES: Final = ("ddp", "zero2", "zero3", "fsdp")
 # bitsandbytes: one absmax for 64 weights, of double quantisation one byte, and one fp32 for 256.
 NF4_DOUBLE, NF4_SINGLE = 0.5 + 1 / 64 + 4 / (64 * 256), 0.5 + 4 / 64
 # Two states: a byte each and one fp32 absmax for 256.
 ADAM_8BIT: Final = 2 * (1 + 4 / 256)
-
-
-class Setup(NamedTuple):
-    """The options that decide memory and time, named as in a profile.
-
-    ``height`` and ``width`` are the clips' in pixels; ``num_gpus`` and ``strategy``, one of
-    ``"ddp"``, ``"zero2"``, ``"zero3"`` and ``"fsdp"``, are of the launcher.
-    """
-
-    model_name_or_path: str = "Qwen/Qwen2.5-VL-3B-Instruct"
-    dtype: str = "float32"
-    load_in_4bit: bool = False
-    use_bnb_nested_quant: bool = False
-    use_peft: bool = False
-    lora_r: int = 16
-    lora_target_modules: tuple[str, ...] | None = None
-    bf16: bool = False
-    fp16: bool = False
-    optim: str = "adamw_torch_fused"
-    gradient_checkpointing: bool = False
-    gradient_accumulation_steps: int = 1
-    per_device_train_batch_size: int = 1
-    num_generations: int = 8
-    max_completion_length: int = 1024
-    max_frames: int = 768
-    beta: float = 0.0
-    train_vision: bool = False
-    num_train_epochs: float = 1.0
-    height: int = 360
-    width: int = 640
-    max_pixels: int | None = None
-    num_gpus: int = 1
-    strategy: str = "ddp"
-
-    @property
-    def compute_bytes(self) -> int:
-        """Size of a number in matrix products and activations."""
-        return 2 if self.bf16 or self.fp16 else DTYPE_BYTES[self.dtype]
-
-    @property
-    def shards(self) -> int:
-        """Ranks that divide the weights among them."""
-        return self.num_gpus if self.strategy in ("zero3", "fsdp") else 1
-
-
-def read_setup(options: Mapping[str, Any]) -> Setup:
-    """Pick what the planner needs out of a profile; the rest are the trainer's defaults.
-
-    Args:
-        options: Option -> value, such as ``PROFILES["t4"]``.
-
-    Raises:
-        ValueError: If a value cannot be planned with.
-
-    >>> read_setup({"num_generations": 4}).num_generations
-    4
-    """
-    known = {
-        f.name: f.default
-        for f in fields(VideoGRPOConfig)
-        if f.name in Setup._fields and f.default not in (MISSING, None)
-    }
-    # The optimizer's default follows torch's version; the planner's does not.
-    known.pop("optim", None)
-    known |= {key: value for key, value in options.items() if key in Setup._fields}
-    targets = known.get("lora_target_modules")
-    known["lora_target_modules"] = tuple(targets) if targets else None
-    setup = Setup(**known)
-    counts = (
-        "num_generations", "max_completion_length", "max_frames", "per_device_train_batch_size",
-        "gradient_accumulation_steps", "height", "width", "num_gpus", "lora_r",
-    )  # fmt: skip
-    for name in counts:
-        if getattr(setup, name) < 1:
-            raise ValueError(f"expected {name} >= 1, got {getattr(setup, name)}")
-    for name, choices in (("dtype", tuple(DTYPE_BYTES)), ("strategy", STRATEGIES)):
-        if getattr(setup, name) not in choices:
-            raise ValueError(f"expected {name} in {choices}, got {getattr(setup, name)!r}")
-    if setup.load_in_4bit and not setup.use_peft:
-        raise ValueError("load_in_4bit needs use_peft: NF4 weights cannot be trained themselves")
-    return setup
 
 
 class Footprint(NamedTuple):
@@ -129,6 +45,7 @@ class Footprint(NamedTuple):
         sampling: What prefill or decoding adds to the cache.
         vision: Pixels and activations of the tower while it encodes.
         features: Pixels and encoded video, kept through the step.
+        check: At first use a group is scored in separate rows too, with all logits of the answers.
         accumulates: Whether gradients wait while activations grow.
         margin: Assumed: context, workspaces, fragmentation.
     """
@@ -146,6 +63,7 @@ class Footprint(NamedTuple):
     sampling: int
     vision: int
     features: int
+    check: int
     accumulates: bool
     margin: int
 
@@ -157,7 +75,7 @@ class Footprint(NamedTuple):
 
     @property
     def rollout(self) -> int:
-        """What sampling adds."""
+        """What sampling adds, the check at first use aside."""
         return self.features + max(self.vision, self.cache + self.sampling + self.casts)
 
     @property
@@ -170,7 +88,8 @@ class Footprint(NamedTuple):
     @property
     def total(self) -> int:
         """The peak."""
-        return self.held + max(self.rollout, self.update) + self.margin
+        first = self.features + self.check + self.casts
+        return self.held + max(self.rollout, self.update, first) + self.margin
 
 
 def footprint(shape: Shape, setup: Setup, video: Video, *, margin: int = MARGIN) -> Footprint:
@@ -182,33 +101,49 @@ def footprint(shape: Shape, setup: Setup, video: Video, *, margin: int = MARGIN)
         video: The longest prompt.
         margin: Added on top.
     """
-    tokens = setup.num_generations * setup.max_completion_length
-    batch, row, size = setup.per_device_train_batch_size, video.prompt_tokens, setup.compute_bytes
+    group, answer = setup.num_generations, setup.max_completion_length
+    batch, size, shared = (
+        setup.per_device_train_batch_size,
+        setup.compute_bytes,
+        setup.shared_prefix,
+    )
+    prompt, tokens = video.prompt_tokens, group * answer
     saved, layer = _activations(shape, setup, video)
-    fixed = _fixed(shape, setup)
-    scores = min(batch * tokens * shape.vocab, CHUNK_SCORES)
-    trained_head = 0 if setup.use_peft else shape.vocab * shape.hidden * 4
-    plain = DTYPE_BYTES[setup.dtype] == 4 and size == 4
+    filled = prompt + (tokens if shared else answer)
+    written = group if shared else 1
+    tower = _tower_forward(shape, setup, video)
     return Footprint(
-        **fixed,
+        **_fixed(shape, setup),
         saved=batch * saved,
         layer=batch * layer,
-        # Scores and their softmax; in 16 bit the product before, and the chances after.
-        logits=scores * (8 if plain else 12)
-        + batch * tokens * shape.hidden * 2 * size
-        + trained_head,
-        cache=batch * shape.layers * 2 * shape.key_values * size * (row + tokens),
+        logits=_logits(shape, setup),
+        cache=batch * shape.layers * 2 * shape.key_values * size * filled,
         sampling=max(
-            batch * row * (3 * shape.intermediate + 4 * shape.hidden) * size,
+            batch * prompt * (3 * shape.intermediate + 4 * shape.hidden) * size,
             # Keys and values repeated to every head; a row of scores, its softmax and fp64 sums.
-            2 * batch * shape.attention * size * (row + tokens)
-            + batch * setup.num_generations * shape.vocab * 36,
+            2 * batch * shape.attention * size * filled + batch * written * shape.vocab * 36,
         ),
-        vision=batch * _tower_forward(shape, setup, video),
-        features=batch * (row * shape.hidden * size * (1 + shape.deepstack) + _pixels(shape, video)),
+        vision=batch * tower,
+        features=batch
+        * (prompt * shape.hidden * size * (1 + shape.deepstack) + _pixels(shape, video)),
+        # The answers' logits, and twice in fp32; or the tower, G times.
+        check=max(tokens * shape.vocab * (size + 8), group * tower) if shared else 0,
         accumulates=setup.gradient_accumulation_steps > 1,
         margin=margin,
     )
+
+
+def _logits(shape: Shape, setup: Setup) -> int:
+    batch, size = setup.per_device_train_batch_size, setup.compute_bytes
+    tokens = setup.num_generations * setup.max_completion_length
+    head_gradient = 0 if setup.use_peft else shape.vocab * shape.hidden * 4
+    if not setup.shared_prefix:
+        # The answers' logits and their gradient; of their scores, fp32, three copies.
+        return tokens * (2 * size + 12) * shape.vocab + head_gradient
+    scores = min(batch * tokens * shape.vocab, CHUNK_SCORES)
+    plain = DTYPE_BYTES[setup.dtype] == 4 and size == 4
+    # Scores and their softmax; in 16 bit the product before, and the chances after.
+    return scores * (8 if plain else 12) + batch * tokens * shape.hidden * 2 * size + head_gradient
 
 
 def _fixed(shape: Shape, setup: Setup) -> dict[str, int]:
@@ -256,22 +191,28 @@ def _fixed(shape: Shape, setup: Setup) -> dict[str, int]:
 def _activations(shape: Shape, setup: Setup, video: Video) -> tuple[int, int]:
     """Return what one group's training pass keeps, and what one layer adds in its backward."""
     size, hidden, wide = setup.compute_bytes, shape.hidden, shape.intermediate
-    length = video.prompt_tokens + setup.num_generations * setup.max_completion_length
+    group, answer = setup.num_generations, setup.max_completion_length
+    copies, width = 1, video.prompt_tokens + group * answer
+    if not setup.shared_prefix:
+        copies, width = group, video.prompt_tokens + answer
+    length = copies * width
     kept = (2 * hidden + 4 * shape.attention + 4 * wide) * size + 2 * hidden * 4
     if not setup.use_peft:
         kept += 2 * hidden * size  # the norms' own gradients
     elif size < 4:
         kept += (3 * hidden + shape.attention) * size  # each adapter casts its input again
-    kept += length * size
+    kept += width * size
     backward = 2 * (wide + hidden) * size
     # Embedding, its copy with the video in it, the last norm.
     ends = (2 * size + 8) * hidden
+    # Separate rows run the tower inside ``forward``, where PEFT asks its inputs for gradients.
+    seen = copies * video.patches if setup.train_vision or not setup.shared_prefix else 0
+    tower = seen * shape.vision_layers * size
     if setup.gradient_checkpointing:
-        return length * (shape.layers * hidden * size + ends), length * (kept + backward)
-    tower = 0
-    if setup.train_vision:
-        tower = video.patches * shape.vision_layers * _tower_width(shape) * size
-    return length * (shape.layers * kept + ends) + tower, length * backward
+        boundaries = length * (shape.layers * hidden * size + ends) + tower * shape.vision_hidden
+        return boundaries, length * (kept + backward)
+    kept_by_all = length * (shape.layers * kept + ends) + tower * _tower_width(shape)
+    return kept_by_all, length * backward
 
 
 def _tower_width(shape: Shape) -> int:
