@@ -30,6 +30,7 @@ A module imports only from modules above it in this list:
 ``grpo``       advantages, ratio, losses: pure tensor functions
 ``logprobs``   log-probabilities without the (tokens x vocabulary) matrix
 ``hardware``   profiles: the numbers that change from a laptop to a cluster
+``shapes``     true shapes of models, counted without their weights
 ``models``     what differs between model families; records -> model inputs
 ``shared_attention`` a packed row's prompt attends without a mask
 ``loading``    load a model by name or folder: precision, four bits, adapters
@@ -42,6 +43,11 @@ A module imports only from modules above it in this list:
 ``reward_panel`` asks several rewards about the same answers
 ``callbacks``  what a training run shows and writes
 ``config``     the options of a run
+``run_setup``  the options that decide memory and time
+``footprint``  memory of a step, before it runs
+``schedule``   hours, traffic and cost of a run, before it starts
+``planner``    will it fit, what to change, what it costs
+``doctor``     what this machine can do
 ``windows``    the order of training rows
 ``training``   ``VideoGRPOTrainer`` on ``transformers.Trainer``
 ``plots``      figures

@@ -46,7 +46,8 @@ def score_rows(
             extra = {"input_ids": tokens[0], "attention_mask": mask[0].to(value.dtype)}
             tail = extra.get(key, torch.zeros_like(tokens[0]))
             inputs[key] = torch.cat([inputs[key], tail.to(value.dtype)], dim=1)
-    logits = model(**inputs, use_cache=False).logits[:, -length - 1 : -1]
+    # The prompt's logits are never read, and would be most of the memory.
+    logits = model(**inputs, use_cache=False, logits_to_keep=length + 1).logits[:, :-1]
     logps = token_logps(logits, temperature=temperature, banned=banned)
     chosen = logps.gather(-1, tokens[0, ..., None])[None, ..., 0]
     return chosen.where(mask, chosen.new_zeros(()))
