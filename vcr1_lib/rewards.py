@@ -17,7 +17,7 @@ Reference: VideoChat-R1 (arXiv 2504.06958), section 3; departures are named wher
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from vcr1_lib import answers, gold, overlap
@@ -275,3 +275,12 @@ PRESETS: Final[dict[str, tuple[tuple[RewardFunc, float], ...]]] = {
     "caption": ((format_reward, 1.0), (event_recall_reward, 1.0)),
     "quality": ((format_reward, 1.0), (label_reward, 1.0)),
 }
+
+
+def preset_rewards(tasks: Iterable[str]) -> list[RewardFunc]:
+    """Return the rewards that tasks need, each once: the paper's, all of weight 1.
+
+    >>> [reward.__name__ for reward in preset_rewards(["caption", "multiple_choice"])]
+    ['format_reward', 'event_recall_reward', 'option_reward']
+    """
+    return list(dict.fromkeys(reward for task in tasks for reward, _ in PRESETS[task]))
