@@ -21,10 +21,12 @@ FEWEST_DRAWN = 4
 # Tasks whose answers are worth something between nothing and all.
 GRADED = ("temporal_grounding", "tracking", "caption")
 STYLE = (
-    "body{font:16px/1.5 sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}"
-    "table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .7rem;text-align:right;"
+    "body{font:16px/1.5 sans-serif;max-width:66rem;margin:2rem auto;padding:0 1rem;color:#222}"
+    "table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .55rem;text-align:right;"
     "border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}"
-    "img{max-width:100%}code{background:#f3f3f3;padding:.1rem .3rem}tr.model{font-weight:bold}"
+    "table{display:block;overflow-x:auto;font-size:.9em}td:first-child{white-space:nowrap}img{max-width:100%}tr.model{font-weight:bold}"
+    "code{background:#f3f3f3;padding:.1rem .3rem;overflow-wrap:anywhere}"
+    "h2{margin-top:4rem;border-top:2px solid #222;padding-top:1rem}"
 )
 
 
@@ -75,20 +77,24 @@ def _best_blind(rows: Mapping[str, Scores], model_row: str) -> str | None:
 
 
 def _contents(sections: Mapping[str, Section], model_row: str) -> str:
-    body = []
+    """Put every section's main score beside the best baseline's: a table and a picture."""
+    body: list[tuple[str, list[str]]] = []
+    drawn: dict[str, dict[str, dict[str, float]]] = {model_row: {}, "best without looking": {}}
     for name, (rows, _, _) in sections.items():
         table, best = rows[model_row].table, _best_blind(rows, model_row)
-        main = table["main"]
-        blind = f"{100 * rows[best].table['scores'][main]:.1f} ({best})" if best else "none"
-        cells = [str(table["num_queries"]), main, f"{100 * table['scores'][main]:.1f}", blind]
-        body.append(("", [name, *cells, f"{100 * table['unparsed']:.1f}"]))
+        main, count = table["main"], table["num_queries"]
+        blind = rows[best].table["scores"][main] if best else float("nan")
+        told = f"{100 * blind:.1f} ({best})" if best else "none"
+        cells = [name, str(count), main, f"{100 * table['scores'][main]:.1f}", told]
+        body.append(("", [*cells, f"{100 * table['unparsed']:.1f}"]))
+        for score, bars in zip((table["scores"][main], blind), drawn.values(), strict=True):
+            bars[name] = {"main score": score, "num_queries": count}
     head = ["dataset: task", "questions", "score", "model, %", "best without looking, %"]
     lines = _table([*head, "unparsed, %"], body)
-    for name in sections:
-        lines = lines.replace(
-            f"<td>{escape(name)}</td>", f'<td><a href="#{_anchor(name)}">{escape(name)}</a></td>'
-        )
-    return lines
+    for name in map(escape, sections):
+        link = f'<td><a href="#{_anchor(name)}">{name}</a></td>'
+        lines = lines.replace(f"<td>{name}</td>", link)
+    return lines + _image(group_picture(drawn, unit="main score"), "Main score of each part")
 
 
 def _section(section: Section, model_row: str, num_worst: int) -> list[str]:
@@ -202,8 +208,12 @@ def _frames(record: Mapping[str, Any], reading: Reading) -> bytes:
         spans["truth"] = tuple(record["span"])
         found = [reading.value] if reading.value is not None else []
     else:
-        truth = enumerate(record.get("spans", ()), start=1)
-        spans |= {f"truth {i}": (start, end) for i, (start, end) in truth}
+        spans |= _numbered("truth", record.get("spans", ()))
         found = list(reading.spans or ())[:WORST_SPANS]
-    spans |= {f"answer {i}" if i > 1 else "answer": s for i, s in enumerate(found, start=1)}
+    spans |= _numbered("answer", found)
     return filmstrip_picture(clip, spans) if spans else frame_strip(clip)
+
+
+def _numbered(label: str, spans: Sequence[Sequence[float]]) -> dict[str, tuple[float, float]]:
+    named = enumerate(spans, start=1)
+    return {f"{label} {i}" if i > 1 else label: (start, end) for i, (start, end) in named}

@@ -77,19 +77,17 @@ def write_dream(path: str | Path, texts: Texts, records: Sequence[Record]) -> No
     Path(path).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def _nextgqa(folder: Path, texts: Texts, records: Sequence[Record]) -> None:
-    write_nextgqa(
-        folder / "next_gqa_spans.json", folder / "next_gqa_options.json", texts, records
-    )
-
-
 WRITERS: Final[Mapping[str, Callable[[Path, Texts, Sequence[Record]], object]]] = {
     "charades_sta": lambda folder, *rest: write_charades(folder / "charades_sta.json", *rest),
     "activitynet_captions": lambda folder, *rest: write_activitynet(
         folder / "activitynet_captions.json", *rest
     ),
-    "next_gqa": _nextgqa,
-    "videochat_r1_gqa": _nextgqa,
+    "next_gqa": lambda folder, *rest: write_nextgqa(
+        folder / "next_gqa_spans.json", folder / "next_gqa_options.json", *rest
+    ),
+    "videochat_r1_gqa": lambda folder, *rest: write_nextgqa(
+        folder / "videochat_r1_gqa_spans.json", folder / "videochat_r1_gqa_options.json", *rest
+    ),
     "got10k": lambda folder, *rest: write_got10k(folder / "got10k", *rest),
     "dream_1k": lambda folder, *rest: write_dream(folder / "dream_1k.jsonl", *rest),
 }

@@ -52,20 +52,22 @@ def group_picture(rows: Mapping[str, Mapping[str, Any]], *, unit: str) -> bytes:
 
     Args:
         rows: Label -> groups of :attr:`vcr1_lib.scoring.Scores.table`.
-        unit: Which of a group's scores.
+        unit: Which of a group's scores; NaN draws nothing.
     """
     groups = next(iter(rows.values()))
-    figure = Figure(figsize=(10, 1.2 + 0.28 * len(rows) * len(groups)), layout="constrained")
+    figure = Figure(figsize=(10, 0.9 + 0.22 * len(rows) * len(groups)), layout="constrained")
     axes = figure.subplots()
     height = 0.8 / len(rows)
     for i, (label, values) in enumerate(rows.items()):
         places = np.arange(len(groups)) + i * height
         shares = [100 * values[name][unit] for name in groups]
         bars = axes.barh(places, shares, height, color=PALETTE[i % len(PALETTE)], label=label)
-        axes.bar_label(bars, fmt="%.0f", padding=3)
+        told = ["" if np.isnan(share) else f"{share:.0f}" for share in shares]
+        axes.bar_label(bars, told, padding=3, fontsize="small")
     names = [f"{name} ({row['num_queries']})" for name, row in groups.items()]
     axes.set_yticks(np.arange(len(groups)) + height * (len(rows) - 1) / 2, names)
     axes.set(xlim=(0, 105), xlabel=f"{unit}, per cent")
+    axes.margins(y=0.02)
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
