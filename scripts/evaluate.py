@@ -1,86 +1,76 @@
-"""Evaluate a video language model on temporal grounding, beside answers that never look.
+"""Evaluate a video language model on a named benchmark, beside answers that never look.
 
-Started again, an evaluation goes on where it stopped.
-    python scripts/evaluate.py --benchmark charades_sta --annotations FILE --lengths FILE ...
+Started again, an evaluation goes on where it stopped. docs/benchmarks.md lists the names.
+    python scripts/evaluate.py --benchmark samples
+    python scripts/evaluate.py --benchmark next_gqa --annotations FILE --spans FILE --videos FOLDER
 """
 
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from transformers import HfArgumentParser
 from transformers.utils import logging
 
-from vcr1_lib.datasets import AnnotationError, read_charades_sta
+from vcr1_lib.benchmarks import FILES, find_benchmark, max_pixels, read_benchmark, score_sections
+from vcr1_lib.datasets import AnnotationError
 from vcr1_lib.eval_page import write_page
 from vcr1_lib.evaluation import evaluate
 from vcr1_lib.loading import ModelError, load_model
 from vcr1_lib.models import PromptLoader
-from vcr1_lib.predictions import PredictionError, write_charades
+from vcr1_lib.official_files import write_official
+from vcr1_lib.options import option, options_parser, parse_options
+from vcr1_lib.predictions import PredictionError
 from vcr1_lib.report import write_result
-from vcr1_lib.scoring import render_scores, score_beside_baselines
+from vcr1_lib.scoring import render_scores
 
-BENCHMARKS = {
-    "toyworld": {
-        "annotations": "data_samples/charades_sta/toyworld_sta_heldout.txt",
-        "lengths": "data_samples/charades_sta/toyworld_v1_heldout.csv",
-        "train_annotations": "data_samples/charades_sta/toyworld_sta_train.txt",
-        "train_lengths": "data_samples/charades_sta/toyworld_v1_train.csv",
-        "videos": "data_samples/charades_sta/videos",
-    },
-    "charades_sta": {},
-}
+BUDGET = ("fps", "max_frames", "max_completion_length")
 
 
 @dataclass
 class ScriptArguments:
-    """What to evaluate on what; files not given are the benchmark's own."""
+    """What to evaluate on what; what is left out is the benchmark's own."""
 
-    benchmark: str = "toyworld"
-    model: str = "data_samples/tiny_model"
-    annotations: str = ""
-    lengths: str = ""
-    videos: str = ""
-    train_annotations: str = ""
-    train_lengths: str = ""
-    output_dir: str = ""
-    fps: float = 1.0
-    max_frames: int = 24
-    max_completion_length: int = 48
-    silent: bool = False
+    benchmark: str = option("toyworld", "a name of docs/benchmarks.md")
+    model: str = option("data_samples/tiny_model", "folder of the model")
+    annotations: str = option("", "the questions")
+    lengths: str = option("", "lengths of the clips, for charades_sta")
+    spans: str = option("", "where the answers are seen, for next_gqa")
+    videos: str = option("", "folder of the clips")
+    train_annotations: str = option("", "other questions, to fit the baselines on")
+    train_lengths: str = option("", "lengths of their clips")
+    train_spans: str = option("", "where their answers are seen")
+    output_dir: str = option("", "where to write; runs/evaluate-BENCHMARK if left out")
+    fps: float = option(0.0, "frames a second; 0 is the benchmark's")
+    max_frames: int = option(0, "at most so many frames; 0 is the benchmark's")
+    max_completion_length: int = option(0, "longest answer in tokens; 0 is the benchmark's")
+    silent: bool = option(False, "show no progress")
 
 
 def read_arguments(argv):
-    """The benchmark's files, and whatever is given on top of them."""
-    parser = HfArgumentParser(ScriptArguments, allow_abbrev=False)
-    what = ScriptArguments(**vars(parser.parse_args(argv)))
-    files = BENCHMARKS.get(what.benchmark)
-    if files is None:
-        parser.error(f"unknown benchmark {what.benchmark!r}; there is {', '.join(BENCHMARKS)}")
-    what = replace(what, **{key: file for key, file in files.items() if not getattr(what, key)})
-    if missing := [k for k in ("annotations", "lengths", "videos") if not getattr(what, k)]:
-        parser.error(f"{what.benchmark} needs --{missing[0]}")
-    return replace(what, output_dir=what.output_dir or f"runs/evaluate-{what.benchmark}")
+    """The command line, filled up with the benchmark's frame budget."""
+    what = parse_options(options_parser([ScriptArguments], description=__doc__), argv)[0]
+    shown = find_benchmark(what.benchmark)
+    budget = {key: getattr(what, key) or getattr(shown, key) for key in BUDGET}
+    folder = what.output_dir or f"runs/evaluate-{what.benchmark.replace('/', '-')}"
+    return replace(what, output_dir=folder, **budget)
 
 
 def load_records(what):
     """Questions, and training questions where there are any."""
-    records = read_charades_sta(what.annotations, what.lengths, what.videos)
-    if not (what.train_annotations and what.train_lengths):
-        return records, []
-    return records, read_charades_sta(what.train_annotations, what.train_lengths, what.videos)
+    return read_benchmark(what.benchmark, **{file: getattr(what, file) for file in FILES})
 
 
 def answer(what, records):
     """Greedy answers, a batch at a time, into a log that a second start goes on with."""
     model, processor = load_model(what.model)
-    keys = ("benchmark", "model", "annotations", "fps", "max_frames", "max_completion_length")
+    budget = {"fps": what.fps, "max_frames": what.max_frames}
+    budget["max_pixels"] = max_pixels(what.max_frames)
     return evaluate(
         model,
-        PromptLoader(processor, fps=what.fps, max_frames=what.max_frames),
+        PromptLoader(processor, **budget),
         records,
         f"{what.output_dir}/predictions.jsonl",
-        run={key: getattr(what, key) for key in keys},
+        run={key: getattr(what, key) for key in ("benchmark", "model", *FILES, *BUDGET)},
         max_completion_length=what.max_completion_length,
         progress=None if what.silent else what.benchmark,
     )
@@ -88,12 +78,16 @@ def answer(what, records):
 
 def report(what, records, train, texts):
     """Scores beside baselines, in files that others can read."""
-    rows = score_beside_baselines(texts, records, train_records=train)
-    tables = {name: row.table for name, row in rows.items()}
     folder = Path(what.output_dir)
+    sections = score_sections(texts, records, train_records=train)
+    tables = {
+        name: {row: scores.table for row, scores in section.rows.items()}
+        for name, section in sections.items()
+    }
     write_result(folder, tables, config=asdict(what))
-    write_charades(folder / "charades_predictions.json", texts, records)
-    page = write_page(folder / "report.html", rows, texts, records, title=what.benchmark)
+    for section in sections.values():
+        write_official(folder / "official", section.texts, section.records)
+    page = write_page(folder / "report.html", sections, title=what.benchmark)
     return tables, page
 
 
@@ -105,7 +99,9 @@ def run(argv):
     records, train = load_records(what)
     texts = answer(what, records)
     tables, page = report(what, records, train, texts)
-    print(f"{render_scores(tables)}\n{len(records)} questions; report: {page}")
+    for name, rows in tables.items():
+        print(f"{name}\n{render_scores(rows)}\n")
+    print(f"{len(records)} questions; report: {page}")
 
 
 def main():

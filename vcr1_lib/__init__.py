@@ -19,12 +19,14 @@ A module imports only from modules above it in this list:
 ``baselines``  what can be had without looking
 ``scoring``    completions of any task -> scores beside the baselines
 ``predictions`` files of answers: our log, the official formats
+``official_files`` answers in the files that other scorers read
 ``decoders``   readers of pictures and their times: decord, PyAV, folders
 ``video``      choose frames; the clip carries its true times
 ``tokens``     frames into visual tokens and time positions: counting
 ``prescan``    try a folder of videos in processes that can be killed
 ``datasets``   annotation files -> records
 ``labels``     the file that keeps what you say about your clips
+``benchmarks`` questions that have a name: their files, terms and frame budget
 ``toyworld``   synthetic clips with exact truth
 ``kl``         three estimates of the distance from the reference policy
 ``grpo``       advantages, ratio, losses: pure tensor functions
@@ -42,6 +44,7 @@ A module imports only from modules above it in this list:
 ``report``     before against after: did it learn?
 ``reward_panel`` asks several rewards about the same answers
 ``callbacks``  what a training run shows and writes
+``options``    command lines of scripts
 ``config``     the options of a run
 ``run_setup``  the options that decide memory and time
 ``footprint``  memory of a step, before it runs
@@ -51,6 +54,7 @@ A module imports only from modules above it in this list:
 ``windows``    the order of training rows
 ``training``   ``VideoGRPOTrainer`` on ``transformers.Trainer``
 ``plots``      figures
+``score_plots`` figures of scores
 ``eval_page``  one page about an evaluation
 ``mask_view``  who sees whom in a packed row, as a figure
 ``token_views`` figures about frames, tokens and positions

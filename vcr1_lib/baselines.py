@@ -133,8 +133,8 @@ def blind_answers(records: Records, *, train_records: Records) -> dict[str, list
             answer are taken from.
 
     Returns:
-        Name of the baseline -> a completion for each record. Captions have none. Without
-        training records, those that need them are left out.
+        Name of the baseline -> a completion for each record. Captions have none. Those that
+        need training records or the clips' lengths are left out without them.
     """
     task = records[0]["task"]
     spans, letters = _blind_spans(task, records, train_records), dict[str, list[str]]()
@@ -173,14 +173,14 @@ def blind_answers(records: Records, *, train_records: Records) -> dict[str, list
 def _blind_spans(
     task: str, records: Records, train_records: Records
 ) -> dict[str, list[list[float]]]:
-    """Return spans that never look; empty for a task without spans."""
-    if task not in ("temporal_grounding", "grounded_qa"):
+    """Return spans that never look; empty for a task without spans, or clips of unknown length."""
+    durations = [record.get("duration") for record in records]
+    if task not in ("temporal_grounding", "grounded_qa") or None in durations:
         return {}
-    durations = [record["duration"] for record in records]
     found = {"whole clip": whole_clip(durations), "first half": first_half(durations)}
     lengths: list[float] = []
     truth: list[list[float]] = []
-    for record in train_records:
+    for record in (r for r in train_records if r.get("duration") is not None):
         moments = [record["span"]] if task == "temporal_grounding" else record["spans"]
         truth += moments
         lengths += [record["duration"]] * len(moments)

@@ -27,7 +27,8 @@ def read_got10k(
     """Read a split, such as ``GOT-10k/val``: ``list.txt`` names its sequences.
 
     ``video`` is the sequence's folder of pictures and ``times`` the seconds of the boxes'
-    frames, which :func:`vcr1_lib.video.read_clip` takes as they are. Boxes are clipped to the
+    frames, which :func:`vcr1_lib.video.read_clip` takes as they are; ``num_frames`` and
+    ``picture_size`` say what the whole sequence has. Boxes are clipped to the
     picture, as the toolkit does before it scores.
 
     Args:
@@ -76,6 +77,8 @@ def _sequence(folder: Path, num_boxes: int) -> Record:
         "boxes": [_box(lines[frame], width, height) for frame in frames],
         "times": (frames / rate).tolist(),
         "duration": len(lines) / rate,
+        "num_frames": len(lines),
+        "picture_size": [width, height],
     }
 
 
