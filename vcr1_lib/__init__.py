@@ -18,6 +18,7 @@ A module imports only from modules above it in this list:
 ``task_metrics`` dataset-level scores of tracks, grounded answers, options, captions
 ``baselines``  what can be had without looking
 ``scoring``    completions of any task -> scores beside the baselines
+``clues``      where to look again, from a model's own answer
 ``predictions`` files of answers: our log, the official formats
 ``decoders``   readers of pictures and their times: decord, PyAV, folders
 ``video``      choose frames; the clip carries its true times
@@ -34,6 +35,8 @@ A module imports only from modules above it in this list:
 ``rollout``    sample G answers a video
 ``separate_rows`` the plain way, to compare with and to fall back on
 ``policy``     sample and score groups, by a shared prefix where it is verified
+``asker``      a model that answers about a clip
+``inference``  ask a video, look again where the answer points, talk about it
 ``evaluation`` run a model over a dataset
 ``report``     before against after: did it learn?
 ``reward_panel`` asks several rewards about the same answers

@@ -21,6 +21,8 @@ from vcr1_lib.prompts import render_question
 from vcr1_lib.video import DEFAULT_FPS, DEFAULT_MAX_FRAMES, Clip, VideoError, read_clip
 
 UNUSED_INPUTS = ("video_metadata", "rows", "cols")
+# In a processor's ``mm_token_type_ids``.
+VIDEO_TYPE = 2
 
 
 class Family(NamedTuple):
@@ -72,6 +74,15 @@ def _qwen_positions(model: nn.Module, batch: dict[str, Any]) -> Tensor:
         video_grid_thw=batch["video_grid_thw"],
         second_per_grid_ts=batch["second_per_grid_ts"],
         attention_mask=batch["attention_mask"],
+    )
+    if "token_seconds" not in batch:
+        return positions
+    # The model's rule knows one step for a whole video that begins at second 0.
+    seen = batch["input_ids"] == base_model(model).config.video_token_id
+    rate = base_model(model).config.vision_config.tokens_per_second
+    start = positions[0].masked_fill(~seen, positions.max()).amin(-1, keepdim=True)
+    positions[0] = torch.where(
+        seen, start + (batch["token_seconds"] * rate).floor().long(), positions[0]
     )
     return positions
 
@@ -148,23 +159,27 @@ def load_model(folder: str | Path) -> tuple[Any, Any]:
     return model, AutoProcessor.from_pretrained(folder)
 
 
-def prompt_inputs(processor: Any, clip: Clip, prompt: str) -> BatchFeature:
-    """Turn a clip and a question into a model's inputs, with the clip's own times.
+def prompt_inputs(processor: Any, clip: Clip, *turns: str) -> BatchFeature:
+    """Turn a clip and a question about it into a model's inputs, with the clip's own times.
 
     The frames are used as they are: the processor is told not to sample again.
 
     Args:
         processor: The model's processor.
         clip: Frames with their seconds.
-        prompt: The question; the chat template is applied here.
+        *turns: The question; in a dialogue, questions and answers by turns, a question last.
+            The chat template is applied here.
 
     Returns:
-        Tensors with a leading axis of 1.
+        Tensors with a leading axis of 1. Where the processor would take frames to be evenly
+        spaced and these are not, ``token_seconds`` ``(1, P)`` tells each visual token's second.
     """
-    content = [{"type": "video"}, {"type": "text", "text": prompt}]
-    text = processor.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True
-    )
+    messages: list[dict[str, Any]] = [
+        {"role": ("user", "assistant")[turn % 2], "content": [{"type": "text", "text": text}]}
+        for turn, text in enumerate(turns)
+    ]
+    messages[0]["content"].insert(0, {"type": "video"})
+    text = processor.apply_chat_template(messages, add_generation_prompt=True)
     inputs = processor(
         text=[text],
         videos=[[torch.from_numpy(clip.frames).permute(0, 3, 1, 2)]],
@@ -172,7 +187,20 @@ def prompt_inputs(processor: Any, clip: Clip, prompt: str) -> BatchFeature:
         do_sample_frames=False,
         return_tensors="pt",
     )
+    if "second_per_grid_ts" in inputs and not clip.evenly_spaced:
+        inputs["token_seconds"] = _token_seconds(processor, clip, inputs)
     return BatchFeature({key: inputs[key] for key in inputs if key not in UNUSED_INPUTS})
+
+
+def _token_seconds(processor: Any, clip: Clip, inputs: BatchFeature) -> Tensor:
+    """Return ``(1, P)``: when each visual token's first frame is shown, 0 for text."""
+    shape = processor.video_processor
+    starts = torch.from_numpy(clip.times_seconds[:: shape.temporal_patch_size]).float()
+    _, rows, columns = inputs["video_grid_thw"][0].tolist()
+    seconds = torch.zeros(inputs["input_ids"].shape)
+    seen = inputs["mm_token_type_ids"] == VIDEO_TYPE
+    seconds[seen] = starts.repeat_interleave(rows * columns // shape.merge_size**2)
+    return seconds
 
 
 def banned_tokens(model: nn.Module, processor: Any) -> Tensor:
