@@ -169,7 +169,8 @@ def build_ours(
     import numpy as np
 
     from vcr1_lib.config import VideoGRPOConfig
-    from vcr1_lib.models import PromptLoader, prompt_inputs
+    from vcr1_lib.models import PromptLoader
+    from vcr1_lib.processing import prompt_inputs
     from vcr1_lib.training import VideoGRPOTrainer
     from vcr1_lib.video import Clip
 

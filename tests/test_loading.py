@@ -24,7 +24,8 @@ from vcr1_lib.evaluation import answer_greedily
 from vcr1_lib.groups import encode_prompts, score_groups
 from vcr1_lib.hardware import PROFILES
 from vcr1_lib.loading import ModelError, ModelOptions, load_model, merge_adapter
-from vcr1_lib.models import PromptLoader, family_of, prompt_inputs
+from vcr1_lib.models import PromptLoader, family_of
+from vcr1_lib.processing import prompt_inputs
 from vcr1_lib.rollout import answer_noise, sample_groups
 
 ROOT = Path(__file__).parent.parent

@@ -10,8 +10,8 @@ from tiny import FAMILIES, noise_clip
 
 from vcr1_lib import groups, rollout
 from vcr1_lib.groups import encode_prompts
-from vcr1_lib.models import prompt_inputs
 from vcr1_lib.policy import GroupPolicy, Rollout
+from vcr1_lib.processing import prompt_inputs
 from vcr1_lib.rollout import answer_noise
 
 FRAMES = (4, 6, 2)

@@ -19,7 +19,8 @@ from transformers.video_utils import VideoMetadata
 
 from vcr1_lib import decoders
 from vcr1_lib.models import FAMILIES as MODEL_FAMILIES
-from vcr1_lib.models import PromptLoader, prompt_inputs
+from vcr1_lib.models import PromptLoader
+from vcr1_lib.processing import prompt_inputs
 from vcr1_lib.toyworld import Event, Scene, render, write_mp4
 from vcr1_lib.video import GREY, Clip, VideoError, blanked, read_clip, shuffled
 

@@ -18,6 +18,7 @@ A module imports only from modules above it in this list:
 ``task_metrics`` dataset-level scores of tracks, grounded answers, options, captions
 ``baselines``  what can be had without looking
 ``scoring``    completions of any task -> scores beside the baselines
+``clues``      where to look again, from a model's own answer
 ``predictions`` files of answers: our log, the official formats
 ``official_files`` answers in the files that other scorers read
 ``decoders``   readers of pictures and their times: decord, PyAV, folders
@@ -33,6 +34,7 @@ A module imports only from modules above it in this list:
 ``logprobs``   log-probabilities without the (tokens x vocabulary) matrix
 ``hardware``   profiles: the numbers that change from a laptop to a cluster
 ``shapes``     true shapes of models, counted without their weights
+``processing`` a clip and what is said about it -> a model's inputs
 ``models``     what differs between model families; records -> model inputs
 ``shared_attention`` a packed row's prompt attends without a mask
 ``loading``    load a model by name or folder: precision, four bits, adapters
@@ -40,6 +42,8 @@ A module imports only from modules above it in this list:
 ``rollout``    sample G answers a video
 ``separate_rows`` the plain way, to compare with and to fall back on
 ``policy``     sample and score groups, by a shared prefix where it is verified
+``asker``      a model that answers about a clip
+``inference``  ask a video, look again where the answer points, talk about it
 ``evaluation`` run a model over a dataset
 ``report``     before against after: did it learn?
 ``reward_panel`` asks several rewards about the same answers

@@ -12,14 +12,12 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import BatchFeature, Qwen3VLProcessor
+from transformers import BatchFeature
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.video_utils import VideoMetadata
 
+from vcr1_lib.processing import prompt_inputs
 from vcr1_lib.prompts import render_question
 from vcr1_lib.video import DEFAULT_FPS, DEFAULT_MAX_FRAMES, Clip, VideoError, read_clip
-
-UNUSED_INPUTS = ("video_metadata", "rows", "cols")
 
 
 class Family(NamedTuple):
@@ -71,6 +69,15 @@ def _qwen_positions(model: nn.Module, batch: dict[str, Any]) -> Tensor:
     known = ("mm_token_type_ids", "video_grid_thw", "second_per_grid_ts", "attention_mask")
     positions, _ = base_model(model).model.get_rope_index(
         batch["input_ids"], **{key: batch[key] for key in known if key in batch}
+    )
+    if "token_seconds" not in batch:
+        return positions
+    # The model's rule knows one step for a whole video that begins at second 0.
+    seen = batch["input_ids"] == base_model(model).config.video_token_id
+    rate = base_model(model).config.vision_config.tokens_per_second
+    start = positions[0].masked_fill(~seen, positions.max()).amin(-1, keepdim=True)
+    positions[0] = torch.where(
+        seen, start + (batch["token_seconds"] * rate).floor().long(), positions[0]
     )
     return positions
 
@@ -139,50 +146,6 @@ def collate_prompts(
             padded = [nn.functional.pad(v, (width - v.shape[1], 0), value=fill) for v in values]
             batch[key] = torch.cat(padded)
     return batch
-
-
-def prompt_inputs(processor: Any, clip: Clip, prompt: str) -> BatchFeature:
-    """Turn a clip and a question into a model's inputs, with the clip's own times.
-
-    The frames are used as they are: the processor is told not to sample again.
-
-    Args:
-        processor: The model's processor.
-        clip: Frames with their seconds.
-        prompt: The question; the chat template is applied here.
-
-    Returns:
-        Tensors with a leading axis of 1.
-    """
-    content = [{"type": "video"}, {"type": "text", "text": prompt}]
-    text = processor.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True
-    )
-    if isinstance(processor, Qwen3VLProcessor):
-        text, clip = _as_published(processor, text, clip)
-    inputs = processor(
-        text=[text],
-        videos=[[torch.from_numpy(clip.frames).permute(0, 3, 1, 2)]],
-        video_metadata=[[VideoMetadata(**clip.metadata())]],
-        do_sample_frames=False,
-        return_tensors="pt",
-    )
-    return BatchFeature({key: inputs[key] for key in inputs if key not in UNUSED_INPUTS})
-
-
-def _as_published(processor: Qwen3VLProcessor, text: str, clip: Clip) -> tuple[str, Clip]:
-    """Write a Qwen3-VL prompt as it was when the model came out, in Transformers 4.57.
-
-    Each pair of frames stood between its own markers, after its time, with nothing around
-    them all; the processor now leaves the chat template's markers there. It refuses a single
-    frame, so that one comes twice, as a last one without a partner does.
-    """
-    video = processor.video_token
-    text = text.replace(processor.vision_start_token + video + processor.vision_end_token, video)
-    if len(clip.frames) == 1:
-        times = clip.times_seconds.repeat(2)
-        clip = clip._replace(frames=clip.frames.repeat(2, axis=0), times_seconds=times)
-    return text, clip
 
 
 def banned_tokens(model: nn.Module, processor: Any) -> Tensor:

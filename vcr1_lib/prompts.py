@@ -51,6 +51,14 @@ TEMPLATES: Final[dict[str, str]] = {
     ),
 }
 
+# Any question, asked so that the answer says where it can be seen.
+CLUE_TEMPLATE: Final = (
+    "{question}\n"
+    + _REASON
+    + "write the answer, then the parts of the video that show it, in seconds, in the form "
+    "<answer>ANSWER</answer><clue>[(START, END), ...]</clue>."
+)
+
 # The tags a well-formed answer to each task consists of, in order.
 FRAMES: Final[dict[str, tuple[str, ...]]] = {
     task: (THINK_TAG, ANSWER_TAG, CLUE_TAG) if task == "grounded_qa" else (THINK_TAG, ANSWER_TAG)

@@ -5,6 +5,7 @@ Notation as in :mod:`vcr1_lib.groups`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -59,6 +60,7 @@ def sample_groups(
     eos_token_id: int,
     temperature: float = 1.0,
     banned: Tensor | None = None,
+    on_token: Callable[[Tensor], None] | None = None,
 ) -> Answers:
     """Sample G answers a prompt with one prefill and one key-value cache of the prompt.
 
@@ -74,6 +76,7 @@ def sample_groups(
         eos_token_id: The token that ends an answer.
         temperature: 0 takes the most likely token.
         banned: ``(V,)`` tokens never to take.
+        on_token: Called with ``(B, G)`` tokens as soon as they are chosen.
     """
     batch, group, limit = noise.shape
     device = prompts.input_ids.device
@@ -101,6 +104,8 @@ def sample_groups(
         tokens.append(token.where(alive, torch.full_like(token, eos_token_id)))
         logps.append(scores.gather(-1, token[..., None])[..., 0] * alive)
         masks.append(alive)
+        if on_token is not None:
+            on_token(tokens[-1])
         alive = alive & (token != eos_token_id)
         if not alive.any() or step == limit - 1:
             break

@@ -46,6 +46,9 @@ def score_rows(
             extra = {"input_ids": tokens[0], "attention_mask": mask[0].to(value.dtype)}
             tail = extra.get(key, torch.zeros_like(tokens[0]))
             inputs[key] = torch.cat([inputs[key], tail.to(value.dtype)], dim=1)
+    if "token_seconds" in inputs:  # times that the model's own rule cannot know
+        inputs["position_ids"] = family.positions(model, inputs)
+        del inputs["token_seconds"]
     # The prompt's logits are never read, and would be most of the memory.
     logits = model(**inputs, use_cache=False, logits_to_keep=length + 1).logits[:, :-1]
     logps = token_logps(logits, temperature=temperature, banned=banned)

@@ -43,6 +43,13 @@ class Clip(NamedTuple):
     duration_seconds: float
     path: str
 
+    @property
+    def evenly_spaced(self) -> bool:
+        """Whether counting frames from second 0 tells their times, to a quarter of a step."""
+        places = np.arange(len(self.times_seconds))
+        step = self.times_seconds[-1] / max(1, places[-1])
+        return bool(np.abs(self.times_seconds - places * step).max() <= step / 4)
+
     def metadata(self) -> dict[str, Any]:
         """Return the times as Transformers' ``VideoMetadata`` fields.
 
