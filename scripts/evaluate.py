@@ -14,7 +14,8 @@ from transformers.utils import logging
 from vcr1_lib.datasets import AnnotationError, read_charades_sta
 from vcr1_lib.eval_page import write_page
 from vcr1_lib.evaluation import evaluate
-from vcr1_lib.models import PromptLoader, load_model
+from vcr1_lib.loading import ModelError, load_model
+from vcr1_lib.models import PromptLoader
 from vcr1_lib.predictions import PredictionError, write_charades
 from vcr1_lib.report import write_result
 from vcr1_lib.scoring import render_scores, score_beside_baselines
@@ -57,9 +58,8 @@ def read_arguments(argv):
     if files is None:
         parser.error(f"unknown benchmark {what.benchmark!r}; there is {', '.join(BENCHMARKS)}")
     what = replace(what, **{key: file for key, file in files.items() if not getattr(what, key)})
-    for needed in ("annotations", "lengths", "videos"):
-        if not getattr(what, needed):
-            parser.error(f"{what.benchmark} needs --{needed}")
+    if missing := [k for k in ("annotations", "lengths", "videos") if not getattr(what, k)]:
+        parser.error(f"{what.benchmark} needs --{missing[0]}")
     return replace(what, output_dir=what.output_dir or f"runs/evaluate-{what.benchmark}")
 
 
@@ -112,7 +112,7 @@ def main():
     """Bad input is one sentence, not a traceback."""
     try:
         run(sys.argv[1:])
-    except (FileNotFoundError, AnnotationError, PredictionError) as error:
+    except (FileNotFoundError, AnnotationError, ModelError, PredictionError) as error:
         sys.exit(f"error: {error}")
 
 

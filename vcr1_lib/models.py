@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForImageTextToText, AutoProcessor, BatchFeature
+from transformers import BatchFeature
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.video_utils import VideoMetadata
 
@@ -61,6 +60,13 @@ def _qwen_encode(model: nn.Module, pixels: dict[str, Any]) -> dict[str, Any]:
     return {"video": BaseModelOutputWithPooling(pooler_output=out.pooler_output)}
 
 
+def _qwen3_encode(model: nn.Module, pixels: dict[str, Any]) -> dict[str, Any]:
+    out = base_model(model).get_video_features(**pixels, return_dict=True)
+    # Its language layers are fed with features of several depths (DeepStack, arXiv 2406.04334).
+    kept = {key: out[key] for key in ("pooler_output", "deepstack_features")}
+    return {"video": type(out)(**kept)}
+
+
 def _plain_positions(model: nn.Module, batch: dict[str, Any]) -> Tensor:
     return (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
 
@@ -71,6 +77,17 @@ def _qwen_positions(model: nn.Module, batch: dict[str, Any]) -> Tensor:
         batch["mm_token_type_ids"],
         video_grid_thw=batch["video_grid_thw"],
         second_per_grid_ts=batch["second_per_grid_ts"],
+        attention_mask=batch["attention_mask"],
+    )
+    return positions
+
+
+def _qwen3_positions(model: nn.Module, batch: dict[str, Any]) -> Tensor:
+    # Time is text before each pair of frames, so no seconds are asked for.
+    positions, _ = base_model(model).model.get_rope_index(
+        batch["input_ids"],
+        batch["mm_token_type_ids"],
+        video_grid_thw=batch["video_grid_thw"],
         attention_mask=batch["attention_mask"],
     )
     return positions
@@ -90,6 +107,14 @@ FAMILIES: dict[str, Family] = {
         pixel_axis=0,
         encode=_qwen_encode,
         positions=_qwen_positions,
+        tower=lambda m: [base_model(m).model.visual],
+        placeholder=lambda m: base_model(m).config.video_token_id,
+    ),
+    "qwen3_vl": Family(
+        pixel_keys=("pixel_values_videos", "video_grid_thw"),
+        pixel_axis=0,
+        encode=_qwen3_encode,
+        positions=_qwen3_positions,
         tower=lambda m: [base_model(m).model.visual],
         placeholder=lambda m: base_model(m).config.video_token_id,
     ),
@@ -132,20 +157,6 @@ def collate_prompts(
             padded = [nn.functional.pad(v, (width - v.shape[1], 0), value=fill) for v in values]
             batch[key] = torch.cat(padded)
     return batch
-
-
-def load_model(folder: str | Path) -> tuple[Any, Any]:
-    """Load a model and its processor from a folder.
-
-    Raises:
-        FileNotFoundError: If the folder has no configuration or no safetensors weights.
-    """
-    folder = Path(folder)
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"expected a model folder with {name}, found none in {folder}")
-    model = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True)
-    return model, AutoProcessor.from_pretrained(folder)
 
 
 def prompt_inputs(processor: Any, clip: Clip, prompt: str) -> BatchFeature:

@@ -73,7 +73,7 @@ class VideoGRPOTrainer(Trainer):
     ) -> None:
         columns = {name for record in train_dataset for name in record}
         self.rewards = RewardPanel(reward_funcs, args.reward_weights, columns)
-        self.loader = PromptLoader(processing_class, fps=args.fps, max_frames=args.max_frames)
+        self.loader = PromptLoader(processing_class, **args.frames)
         self.policy = GroupPolicy(
             model,
             processing_class,
