@@ -137,8 +137,9 @@ def test_each_answer_sees_the_prompt_and_its_own_past_only() -> None:
     width = prompts.input_ids.shape[1]
     tokens = torch.zeros(1, 2, 2, dtype=torch.long)
     seen = pack(prompts, tokens, torch.ones(1, 2, 2, dtype=torch.bool)).attention_mask[0, 0]
-    answers = seen[width:, width:].int().tolist()
-    assert seen[width:, :width].all()
+    assert seen[0].tolist() == [True] * width + [False] * 4, "the prompt's last token"
+    answers = seen[1:, width:].int().tolist()
+    assert seen[1:, :width].all()
     assert answers == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1]]
 
 

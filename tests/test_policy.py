@@ -96,7 +96,7 @@ def test_a_model_that_ignores_the_mask_is_found_out(
 ) -> None:
     monkeypatch.setattr("vcr1_lib.policy.logger.warning", lambda text: caplog.records.append(text))
     # Every answer sees its siblings, as under an attention that takes no 4-D mask.
-    monkeypatch.setattr(where, "model_mask", lambda model, seen: torch.ones_like(seen).tril(
+    monkeypatch.setattr(where, "model_mask", lambda model, seen, **rows: torch.ones_like(seen).tril(
         diagonal=seen.shape[-1] - seen.shape[-2]
     ))  # fmt: skip
     _, policy, _ = sampled("smolvlm", [[1.0, -1.0]] * 3)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from vcr1_lib.logprobs import chunked_logps
 from vcr1_lib.models import base_model, family_of
+from vcr1_lib.shared_attention import model_mask, use_shared_attention
 
 # Scores (tokens x vocabulary) that exist at a time: 64 MB in fp32.
 CHUNK_SCORES = 1 << 24
@@ -47,7 +48,8 @@ class Packed(NamedTuple):
 
     Attributes:
         input_ids: ``(B, L)``.
-        attention_mask: ``(B, 1, L, L)``, true where the query row may see the key column.
+        attention_mask: ``(B, 1, 1 + S, L)``, true where the prompt's last token or an answer's
+            may see a column. The rows above are causal.
         position_ids: ``(B, L)`` or ``(3, B, L)``.
         source: ``(B, G, R)``, for each answer token the index of the logits that predict it,
             counted from the prompt's last token.
@@ -113,6 +115,28 @@ def take(model: nn.Module, prompts: Prompts, rows: list[int]) -> Prompts:
     return Prompts(ids[rows], prompts.attention_mask[rows], positions, vision)
 
 
+def padding_inside(prompts: Prompts) -> Prompts:
+    """Move the padding from the left to before each prompt's last token.
+
+    There no token of the prompt sees it in a causal row, so the prompt needs no mask.
+
+    >>> ids = torch.tensor([[0, 0, 7, 8, 9]])
+    >>> padding_inside(Prompts(ids, ids > 0, ids, {})).input_ids
+    tensor([[7, 8, 0, 0, 9]])
+    """
+    present = prompts.attention_mask.bool()
+    columns = torch.arange(present.shape[1] - 1, device=present.device)
+    order = (columns + (~present).sum(-1, keepdim=True)) % max(len(columns), 1)
+    order = nn.functional.pad(order, (0, 1), value=len(columns))
+    positions = prompts.position_ids
+    return Prompts(
+        prompts.input_ids.gather(-1, order),
+        prompts.attention_mask.gather(-1, order),
+        positions.gather(-1, order.expand_as(positions)),
+        prompts.vision,
+    )
+
+
 def pack(prompts: Prompts, tokens: Tensor, mask: Tensor) -> Packed:
     """Lay out each prompt with its answers as one row.
 
@@ -121,6 +145,7 @@ def pack(prompts: Prompts, tokens: Tensor, mask: Tensor) -> Packed:
         tokens: ``(B, G, R)`` answer tokens.
         mask: ``(B, G, R)``, true on a prefix of each answer.
     """
+    prompts = padding_inside(prompts)
     batch, _, length = tokens.shape
     device = tokens.device
     lengths = mask.sum(-1)
@@ -141,39 +166,30 @@ def pack(prompts: Prompts, tokens: Tensor, mask: Tensor) -> Packed:
     source = torch.where(torch.arange(length, device=device) == 0, 0, columns)
     return Packed(
         torch.cat([prompts.input_ids, ids], dim=1),
-        visible(owner),
+        visible(owner, rows=width + 1),
         torch.cat([prompts.position_ids, first + offset], dim=-1),
         torch.where(mask, source, 0),
     )
 
 
-def visible(owner: Tensor) -> Tensor:
-    """Turn owners ``(B, L)`` into the mask ``(B, 1, L, L)``: the prompt, and one's own past."""
-    query, key = owner[:, :, None], owner[:, None, :]
-    column = torch.arange(owner.shape[1], device=owner.device)
-    past = column[:, None] >= column
+def visible(owner: Tensor, *, rows: int | None = None) -> Tensor:
+    """Turn owners ``(B, L)`` into who sees whom: the prompt, and one's own past.
+
+    Args:
+        owner: 0 for the prompt's tokens, 1 to G for the answers', -1 for padding.
+        rows: How many of the last rows to return; all by default.
+
+    Returns:
+        ``(B, 1, rows, L)``, true where a row may see a column.
+    """
+    total = owner.shape[1]
+    rows = total if rows is None else rows
+    column = torch.arange(total, device=owner.device)
+    row = column[total - rows :, None]
+    query, key = owner[:, total - rows :, None], owner[:, None, :]
     shared = (key == 0) | (key == query)
     # A padding row sees itself, since a softmax over nothing is NaN.
-    itself = column[:, None] == column
-    return ((shared & past & (key >= 0)) | itself)[:, None]
-
-
-def model_mask(model: nn.Module, seen: Tensor) -> Tensor:
-    """Return the mask in the form the model's attention takes.
-
-    Raises:
-        ValueError: If the attention implementation cannot take a 4-D mask.
-    """
-    kind = base_model(model).config._attn_implementation
-    if kind == "sdpa":
-        return seen
-    if kind == "eager":
-        dtype = next(model.parameters()).dtype
-        return torch.zeros_like(seen, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)
-    raise ValueError(
-        f"a shared prefix needs attn_implementation 'sdpa' or 'eager', this model uses {kind!r}; "
-        "load it with attn_implementation='sdpa'"
-    )
+    return ((shared & (row >= column) & (key >= 0)) | (row == column))[:, None]
 
 
 def token_logps(logits: Tensor, *, temperature: float, banned: Tensor | None = None) -> Tensor:
@@ -212,7 +228,9 @@ def score_groups(
     Returns:
         ``(B, G, R)`` log-probabilities, 0 where ``mask`` is false.
     """
+    use_shared_attention(model)
     packed = pack(prompts, tokens, mask)
+    above = prompts.input_ids.shape[1] - 1
     row = torch.arange(len(tokens), device=tokens.device)[:, None, None].expand_as(mask)
     at = (row[mask], packed.source[mask])
 
@@ -230,9 +248,9 @@ def score_groups(
 
     inputs = {
         "input_ids": packed.input_ids,
-        "attention_mask": model_mask(model, packed.attention_mask),
+        "attention_mask": model_mask(model, packed.attention_mask, above=above),
         "position_ids": packed.position_ids,
-        "logits_to_keep": packed.input_ids.shape[1] - prompts.input_ids.shape[1] + 1,
+        "logits_to_keep": packed.input_ids.shape[1] - above,
         "use_cache": False,
         **prompts.vision,
     }

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from vcr1_lib.groups import Prompts, model_mask, token_logps, visible
+from vcr1_lib.groups import Prompts, padding_inside, token_logps
+from vcr1_lib.shared_attention import model_mask, use_shared_attention
 
 GREEDY = 0.0
 
@@ -76,21 +77,20 @@ def sample_groups(
     """
     batch, group, limit = noise.shape
     device = prompts.input_ids.device
+    use_shared_attention(model)
+    prompts = padding_inside(prompts)
+    seen = prompts.attention_mask.bool()[:, None, None]
     cache = DynamicCache()
-    prompt_owner = prompts.attention_mask.long() - 1
     logits = model(
         input_ids=prompts.input_ids,
-        # Without padding the plain causal kernel does, at half the work of a dense mask.
-        attention_mask=prompts.attention_mask
-        if prompts.attention_mask.all()
-        else model_mask(model, visible(prompt_owner)),
+        attention_mask=model_mask(model, seen, above=seen.shape[-1] - 1),
         position_ids=prompts.position_ids,
         past_key_values=cache,
         logits_to_keep=1,
         **prompts.vision,
     ).logits.expand(batch, group, -1)
 
-    seen = (prompt_owner == 0)[:, None, None, :].expand(batch, 1, group, -1)
+    seen = seen.expand(batch, 1, group, -1)
     own = torch.eye(group, dtype=torch.bool, device=device).expand(batch, 1, group, group)
     position = prompts.position_ids[..., -1:] + 1
     alive = torch.ones(batch, group, dtype=torch.bool, device=device)
