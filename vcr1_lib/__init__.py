@@ -31,6 +31,7 @@ A module imports only from modules above it in this list:
 ``hardware``   profiles: the numbers that change from a laptop to a cluster
 ``models``     what differs between model families; records -> model inputs
 ``loading``    load a model by name or folder: precision, four bits, adapters
+``sharding``   weights in pieces over several processes
 ``shared_attention`` a packed row's prompt attends without a mask
 ``groups``     one video, G answers: the shared-prefix forward
 ``rollout``    sample G answers a video
