@@ -24,11 +24,20 @@ def step(processes: int, *arguments: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("loss_type", "rewards"), [("grpo", "all"), ("dapo", "all"), ("grpo", "flat")]
+    ("loss_type", "rewards", "engine"),
+    [
+        ("grpo", "all", "ddp"),
+        ("dapo", "all", "ddp"),
+        ("grpo", "flat", "ddp"),
+        ("dapo", "all", "fsdp2"),
+        ("grpo", "flat", "fsdp2"),
+    ],
 )
-def test_two_processes_make_the_step_of_one(tmp_path: Path, loss_type: str, rewards: str) -> None:
-    for processes in (1, 2):
-        step(processes, str(tmp_path), loss_type, rewards)
+def test_two_processes_make_the_step_of_one(
+    tmp_path: Path, loss_type: str, rewards: str, engine: str
+) -> None:
+    step(1, str(tmp_path), loss_type, rewards, "ddp")
+    step(2, str(tmp_path), loss_type, rewards, engine)
     one, two = (load_file(tmp_path / f"{n}.safetensors") for n in (1, 2))
     model, _ = load_model(CHILD.parent.parent / "data_samples" / "tiny_model")
     base = dict(model.named_parameters())

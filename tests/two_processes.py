@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
+import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType
 from safetensors.torch import save_file
+from torch.distributed.tensor import DTensor
 
 from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.datasets import read_charades_sta
@@ -15,6 +20,14 @@ from vcr1_lib.training import VideoGRPOTrainer
 
 SAMPLES = Path(__file__).parent.parent / "data_samples"
 GROUPS = 2
+FSDP2 = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_TRANSFORMER_CLS_TO_WRAP": "LlamaDecoderLayer",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+    "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+}
 
 
 def flat_on_the_first_rows(completions: list[str], id: list[str], **columns: object) -> list[float]:
@@ -24,8 +37,20 @@ def flat_on_the_first_rows(completions: list[str], id: list[str], **columns: obj
     return [0.5 if flat else iou for flat, iou in zip(odd, ious, strict=True)]
 
 
+def shard_on_cpu() -> None:
+    """Let accelerate shard by FSDP2 as it would on GPUs; it refuses to on a CPU, torch does not."""
+    os.environ |= FSDP2
+    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+
+
+def whole(weight: torch.Tensor) -> torch.Tensor:
+    """Gather a sharded weight."""
+    return weight.full_tensor() if isinstance(weight, DTensor) else weight.clone()
+
+
 def main() -> None:
     folder, loss_type, flat = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "flat"
+    engine = sys.argv[4]
     clips = SAMPLES / "charades_sta"
     records = read_charades_sta(
         clips / "toyworld_sta_train.txt", clips / "toyworld_v1_train.csv", clips / "videos"
@@ -39,11 +64,14 @@ def main() -> None:
     )  # fmt: skip
     config.per_device_train_batch_size = GROUPS // config.world_size
     rewards = [flat_on_the_first_rows] if flat else [format_reward, temporal_iou_reward]
+    if engine == "fsdp2":
+        shard_on_cpu()
     trainer = VideoGRPOTrainer(model, rewards, config, records[:GROUPS], None, processor)
+    assert bool(trainer.is_fsdp_enabled) == (engine == "fsdp2")
     trainer.train()
     inner = trainer.accelerator.unwrap_model(trainer.model)
+    weights = {n: whole(p.detach()) for n, p in inner.named_parameters() if p.requires_grad}
     if trainer.is_world_process_zero():
-        weights = {n: p.detach().clone() for n, p in inner.named_parameters() if p.requires_grad}
         save_file(weights, folder / f"{config.world_size}.safetensors")
     trainer.accelerator.end_training()
 

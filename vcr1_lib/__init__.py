@@ -36,6 +36,7 @@ A module imports only from modules above it in this list:
 ``shapes``     true shapes of models, counted without their weights
 ``processing`` a clip and what is said about it -> a model's inputs
 ``models``     what differs between model families; records -> model inputs
+``sharding``   weights in pieces over several processes
 ``shared_attention`` a packed row's prompt attends without a mask
 ``loading``    load a model by name or folder: precision, four bits, adapters
 ``groups``     one video, G answers: the shared-prefix forward

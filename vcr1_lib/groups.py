@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from vcr1_lib.logprobs import chunked_logps
 from vcr1_lib.models import base_model, family_of
+from vcr1_lib.sharding import root_gathered
 from vcr1_lib.shared_attention import model_mask, use_shared_attention
 
 # Scores (tokens x vocabulary) that exist at a time: 64 MB in fp32.
@@ -70,7 +71,8 @@ def encode_prompts(model: nn.Module, batch: dict[str, Any]) -> Prompts:
     """
     family = family_of(model)
     pixels = {key: batch[key] for key in family.pixel_keys if key in batch}
-    features = family.encode(model, pixels)
+    with root_gathered(model):
+        features = family.encode(model, pixels)
     return with_pixels(model, batch)._replace(vision={"mm_encoder_outputs": features})
 
 

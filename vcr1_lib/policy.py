@@ -12,6 +12,7 @@ from vcr1_lib.groups import Prompts, score_groups, take
 from vcr1_lib.models import banned_tokens, collate_prompts, family_of
 from vcr1_lib.rollout import Answers, sample_groups
 from vcr1_lib.separate_rows import sample_rows, score_rows, shares_prefix_exactly
+from vcr1_lib.sharding import any_process
 
 logger = logging.get_logger(__name__)
 
@@ -136,6 +137,7 @@ class GroupPolicy:
         agrees = shares_prefix_exactly(
             model, batch, tokens, mask, logps, **self._distribution(prompts)
         )
+        agrees = not any_process(not agrees, tokens.device)  # all go the same way
         if not agrees:
             logger.warning(
                 "This model's log-probabilities differ when a group shares its prompt, so every "

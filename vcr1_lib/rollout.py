@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from vcr1_lib.groups import Prompts, padding_inside, token_logps
+from vcr1_lib.sharding import any_process, is_sharded
 from vcr1_lib.shared_attention import model_mask, use_shared_attention
 
 GREEDY = 0.0
@@ -98,6 +99,7 @@ def sample_groups(
     position = prompts.position_ids[..., -1:] + 1
     alive = torch.ones(batch, group, dtype=torch.bool, device=device)
     tokens, logps, masks = [], [], []
+    shared_calls = is_sharded(model)
     for step in range(limit):
         scores = token_logps(logits, temperature=temperature, banned=banned)
         token = _choose(scores, noise[..., step].to(device), temperature)
@@ -107,7 +109,8 @@ def sample_groups(
         if on_token is not None:
             on_token(tokens[-1])
         alive = alive & (token != eos_token_id)
-        if not alive.any() or step == limit - 1:
+        going = bool(alive.any())
+        if step == limit - 1 or not (any_process(going, device) if shared_calls else going):
             break
         seen = torch.cat([seen, own], dim=-1)
         logits = model(
