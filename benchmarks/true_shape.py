@@ -176,7 +176,8 @@ def measure(size: str, device: str, weights: str, way: str, attention: str) -> d
     return {
         "weights": weights, "way": way, "attention": attention,
         "prompt_tokens": batch["input_ids"].shape[1], "answers": GROUP,
-        "answer_tokens": LENGTH[size], "rollout_seconds": rollout, "update_seconds": update, "step_seconds": rollout + update,
+        "answer_tokens": LENGTH[size], "rollout_seconds": rollout,
+        "update_seconds": update, "step_seconds": rollout + update,
         "sampled_tokens_per_second": GROUP * LENGTH[size] / rollout, "peak_gib": peak,
     }  # fmt: skip
 
