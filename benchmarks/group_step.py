@@ -54,7 +54,7 @@ class Shape(NamedTuple):
 
 
 SHAPES = {
-    "P=170": Shape(2),
+    "P=150": Shape(2),
     "P=600": Shape(9, rounds=2, systems=SYSTEMS),
     "P=2000": Shape(31, rounds=2, systems=SYSTEMS),
     "P=4000": Shape(62),
@@ -66,7 +66,7 @@ SHAPES = {
 }
 # What grows in the picture, and in which shapes.
 GROWTH = {
-    "prompt tokens (G = 8, R = 32)": {170: "P=170", 600: "P=600", 2000: "P=2000", 4000: "P=4000"},
+    "prompt tokens (G = 8, R = 32)": {150: "P=150", 600: "P=600", 2000: "P=2000", 4000: "P=4000"},
     "answers a group (P = 600, R = 32)": {4: "P=600, G=4", 8: "P=600", 16: "P=600, G=16"},
     "tokens an answer (P = 600, G = 8)": {
         16: "P=600, R=16", 32: "P=600", 64: "P=600, R=64", 128: "P=600, R=128",

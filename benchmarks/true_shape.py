@@ -4,6 +4,8 @@
 ``benchmarks/results/true_shape_3b.json``: seconds of rollout and update, tokens a second and
 peak memory, in bf16 with LoRA and in NF4 with LoRA, with the shared prefix and with separate
 rows. ``--size tiny --device cpu`` exercises the same code anywhere and writes nothing.
+``--attention shared dense flex`` also times packed rows under one dense mask and under
+FlexAttention (no backward on a CPU). Nothing here has run on CUDA yet.
 Shapes are those of the published configurations of Qwen2.5-VL-3B and 7B.
 """
 
@@ -15,9 +17,11 @@ import platform
 import statistics
 import time
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import attentions
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
@@ -80,7 +84,6 @@ def build(size: str, device: str, weights: str) -> nn.Module:
         quantise(model.model.language_model.layers)
     model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=ADAPTED))
     model.enable_input_require_grads()
-    model.get_base_model().activation_checkpointing_enable({"use_reentrant": False})
     return model.to(device)
 
 
@@ -131,10 +134,12 @@ def synchronise(device: str) -> float:
     return time.perf_counter()
 
 
-def measure(size: str, device: str, weights: str, way: str) -> dict[str, Any]:
+def measure(size: str, device: str, weights: str, way: str, attention: str) -> dict[str, Any]:
     """Run some steps and return the median of each figure."""
+    attentions.use(attention)
     model = build(size, device, weights)
-    config = model.get_base_model().config
+    inner = model.get_base_model()
+    config = inner.config
     batch = prompt_of(config, size, device)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-6)
@@ -144,6 +149,7 @@ def measure(size: str, device: str, weights: str, way: str) -> dict[str, Any]:
     banned[config.vision_start_token_id - 10 :] = True  # vision tokens and padding rows
     rollouts, updates = [], []
     for step in range(STEPS):
+        inner.activation_checkpointing_disable()  # such layers keep no cache
         began = synchronise(device)
         noise = answer_noise(0, step, [0], group=GROUP, length=LENGTH[size])
         options: dict[str, Any] = {"noise": noise, "eos_token_id": -1, "banned": banned}
@@ -153,6 +159,7 @@ def measure(size: str, device: str, weights: str, way: str) -> dict[str, Any]:
                 answers = sample_groups(model, prompts, **options)
             else:
                 answers = sample_rows(model, [take(model, prompts, [0])], **options)
+        inner.activation_checkpointing_enable({"use_reentrant": False})
         sampled = synchronise(device)
         if way == "shared":
             logps = score_groups(model, prompts, answers.tokens, answers.mask, banned=banned)
@@ -167,8 +174,9 @@ def measure(size: str, device: str, weights: str, way: str) -> dict[str, Any]:
     rollout, update = (statistics.median(seconds[WARMUP:]) for seconds in (rollouts, updates))
     peak = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else None
     return {
-        "weights": weights, "way": way, "prompt_tokens": batch["input_ids"].shape[1],
-        "answers": GROUP, "answer_tokens": LENGTH[size], "rollout_seconds": rollout,
+        "weights": weights, "way": way, "attention": attention,
+        "prompt_tokens": batch["input_ids"].shape[1], "answers": GROUP,
+        "answer_tokens": LENGTH[size], "rollout_seconds": rollout,
         "update_seconds": update, "step_seconds": rollout + update,
         "sampled_tokens_per_second": GROUP * LENGTH[size] / rollout, "peak_gib": peak,
     }  # fmt: skip
@@ -180,13 +188,16 @@ def main() -> None:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--weights", nargs="+", choices=("bf16", "nf4"), default=["bf16", "nf4"])
     parser.add_argument("--ways", nargs="+", default=["shared", "separate rows"])
+    parser.add_argument("--attention", nargs="+", choices=attentions.WAYS, default=["shared"])
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
         parser.error("no CUDA GPU here; --size tiny --device cpu exercises the same code")
     rows = []
     for weights in args.weights:
-        for way in args.ways:
-            rows.append(measure(args.size, args.device, weights, way))
+        for way, attention in product(args.ways, args.attention):
+            if way != "shared" and attention != args.attention[0]:
+                continue  # rows of their own are not packed
+            rows.append(measure(args.size, args.device, weights, way, attention))
             print(json.dumps(rows[-1]), flush=True)
             if args.device == "cuda":
                 torch.cuda.empty_cache()
