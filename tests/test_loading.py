@@ -291,3 +291,13 @@ def test_a_loaded_model_answers() -> None:
     loader = PromptLoader(processor, fps=1, max_frames=24)
     (text,) = answer_greedily(model, loader, records, max_completion_length=48)
     assert "<answer>" in text
+
+
+def test_a_model_that_overflows_is_told_from_one_that_is_wrong() -> None:
+    model, processor = load_model(TINY, dtype="float16")
+    batch, _ = batch_of(model, processor, [2])
+    model.lm_head.weight.data.fill_(6e4)
+    with pytest.raises(ModelError, match=r"float16 ones that are not: .* dtype='bfloat16'"):
+        sample_groups(
+            model, encode_prompts(model, batch), noise=torch.zeros(1, 1, 3), eos_token_id=-1
+        )

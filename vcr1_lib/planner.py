@@ -7,17 +7,15 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from transformers import AutoConfig
 
-from vcr1_lib.footprint import GIB, MARGIN, Footprint, footprint
-from vcr1_lib.hardware import PROFILES
-from vcr1_lib.run_setup import STRATEGIES, Setup, read_setup
-from vcr1_lib.schedule import GPUS, UTILISATION, Mark, Schedule, schedule
+from vcr1_lib.footprint import GIB, Footprint, footprint
+from vcr1_lib.run_setup import Setup
+from vcr1_lib.schedule import GPUS, Mark, Schedule, schedule
 from vcr1_lib.shapes import PUBLISHED, Shape, known_shape, shape_of, video_of
 
 TINY_MODEL = "data_samples/tiny_model"
