@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, get_type_hints
 
 from vcr1_lib.advice import advise, plan_memory, shape_named, smaller_models
-from vcr1_lib.footprint import GIB, MARGIN, Footprint
+from vcr1_lib.footprint import GIB, Footprint
 from vcr1_lib.hardware import PROFILES
 from vcr1_lib.run_setup import Setup, read_setup
 from vcr1_lib.schedule import GPUS, UTILISATION, Mark, Schedule, schedule
 from vcr1_lib.shapes import video_of
 
-TINY_MODEL = "data_samples/tiny_model"
 # Which card a profile is for, how many of them, and how they share the model.
 CARD: Final[dict[str, tuple[str, int, str]]] = {
     "t4": ("T4", 1, "ddp"),
@@ -154,31 +153,29 @@ def ladder() -> str:
     return "\n".join(lines)
 
 
-def describe(setup: Setup, gpu: str, time: Schedule) -> str:
-    """Return the whole plan as text: memory, what to change, time.
+def describe(setup: Setup, gpu: str) -> str:
+    """Return the plan of a run's memory as text, with what to change if it does not fit.
 
     Args:
         setup: The run's options.
         gpu: A name of ``GPUS``.
-        time: What :func:`plan_time` returned.
     """
-    limit = GPUS[gpu].memory_gib
-    plan = plan_memory(setup)
+    limit, plan = GPUS[gpu].memory_gib, plan_memory(setup)
     rank = f", one of {setup.num_gpus} under {setup.strategy}" if setup.num_gpus > 1 else ""
-    lines = [
-        f"{setup.model_name_or_path} on {gpu}{rank}. Nothing here was measured on a GPU.",
-        format_figures(memory_figures(plan)),
-        "held is there all the time; peak = held + the larger of rollout, update and check + "
-        f"margin ({MARGIN / GIB:g} GiB)",
-        "",
-    ]
+    verdict = f"{plan.total / GIB:.1f} of {limit} GiB."
     if plan.total <= limit * GIB:
-        lines.append(f"It fits: {plan.total / GIB:.1f} of {limit} GiB.")
+        verdict = f"It fits: {verdict}"
     else:
-        lines.append(
-            f"It does not fit: {plan.total / GIB:.1f} of {limit} GiB. {_remedy(setup, limit)}"
-        )
-    return "\n".join([*lines, "", format_figures(time_figures(time))])
+        verdict = f"It does not fit: {verdict} {_remedy(setup, limit)}"
+    return "\n".join(
+        [
+            f"{setup.model_name_or_path} on {gpu}{rank}: predicted, not measured on a GPU.",
+            format_figures(memory_figures(plan)),
+            "peak = held + the largest of rollout, update and check + margin",
+            "",
+            verdict,
+        ]
+    )
 
 
 def _remedy(setup: Setup, limit: float) -> str:
@@ -194,7 +191,7 @@ def _remedy(setup: Setup, limit: float) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Say what a run needs before it starts.")
-    parser.add_argument("--profile", default="t4", choices=PROFILES)
+    parser.add_argument("--profile", default="t4", choices=CARD)
     parser.add_argument("--gpu", choices=GPUS, help="default: the card the profile is for")
     parser.add_argument("--samples", type=int, default=18_031, help="default: VideoChat-R1-18k")
     parser.add_argument("--answer_tokens", type=int, help="of an average answer")
@@ -210,12 +207,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the plan of a profile; return 1 if it does not fit."""
     parser = _parser()
     told = vars(parser.parse_args(argv))
-    profile, gpu = told.pop("profile"), told.pop("gpu")
-    if profile == "cpu" and told["model_name_or_path"] is None:
-        told["model_name_or_path"] = TINY_MODEL
-    card, num_gpus, strategy = CARD.get(profile, ("T4", 1, "ddp"))
-    gpu = gpu or card
-    options = {"num_gpus": num_gpus, "strategy": strategy} | PROFILES[profile]
+    card, num_gpus, strategy = CARD[told["profile"]]
+    gpu = told["gpu"] or card
+    options = {"num_gpus": num_gpus, "strategy": strategy} | PROFILES[told["profile"]]
     options |= {key: value for key, value in told.items() if value is not None}
     timing = {name: told[name] for name in ("samples", "answer_tokens", "utilisation", "price")}
     try:
@@ -223,7 +217,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         time = plan_time(setup, gpu, **timing)
     except ValueError as error:
         parser.error(str(error))
-    print(describe(setup, gpu, time))  # noqa: T201
+    print(describe(setup, gpu), format_figures(time_figures(time)), sep="\n\n")  # noqa: T201
     return int(plan_memory(setup).total > GPUS[gpu].memory_gib * GIB)
 
 
