@@ -114,7 +114,8 @@ def _together(setup: Setup, limit: float) -> list[Change]:
 def _halved(setup: Setup, name: str) -> Setup:
     least, step = LEAST[name]
     half = getattr(setup, name) // 2 // step * step
-    return setup._replace(**{name: min(getattr(setup, name), max(least, half))})
+    changed: dict[str, Any] = {name: min(getattr(setup, name), max(least, half))}
+    return setup._replace(**changed)
 
 
 def _shares(start: Setup, after: Setup) -> list[float]:
@@ -156,7 +157,8 @@ def _largest_that_fits(setup: Setup, name: str, limit: float) -> Setup | None:
     low, high = 0, len(lower) - 1
     while low <= high:
         middle = (low + high) // 2
-        after = setup._replace(**{name: lower[middle]})
+        changed: dict[str, Any] = {name: lower[middle]}
+        after = setup._replace(**changed)
         if _fits(after, limit):
             found, low = after, middle + 1
         else:

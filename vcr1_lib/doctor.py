@@ -111,7 +111,11 @@ def _bitsandbytes() -> tuple[str, frozenset[str]]:
         bnb = import_module("bitsandbytes")
     except (ImportError, OSError, RuntimeError) as error:
         return str(error).partition("\n")[0] or type(error).__name__, frozenset()
-    return metadata.version("bitsandbytes"), frozenset(bnb.supported_torch_devices)
+    native = bnb.cextension.lib
+    devices = {"cuda"} if getattr(native, "compiled_with_cuda", False) else set()
+    if isinstance(native, bnb.cextension.BNBNativeLibrary):
+        devices.add("cpu")
+    return metadata.version("bitsandbytes"), frozenset(devices)
 
 
 def _cached_models() -> tuple[str, ...]:
@@ -197,7 +201,7 @@ def format_machine(machine: Machine) -> str:
         "Python": f"{platform_version(machine)} on {platform.system()} {platform.machine()}",
         "torch": machine.torch,
         "CUDA GPU": gpu,
-        "bitsandbytes": f"{machine.bitsandbytes}; supports {kernels}",
+        "bitsandbytes": f"{machine.bitsandbytes}; native library for {kernels}",
         "video readers": ", ".join(machine.decoders) or "none",
         "free memory": f"{machine.free_memory_gib:.1f} GiB",
         "free disk": f"{machine.free_disk_gib:.1f} GiB",

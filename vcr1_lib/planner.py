@@ -25,8 +25,10 @@ CARD: Final[dict[str, tuple[str, int, str]]] = {
     "gpu80": ("A100-80", 1, "ddp"),
     "multi": ("A100-80", 8, "zero3"),
 }
-MEMORY_PARTS = ("weights", "adapters", "gradients", "optimizer", "reference", "casts", "saved")
-MEMORY_PARTS += ("layer", "logits", "cache", "sampling", "vision", "features", "check", "margin")
+MEMORY_PARTS = (
+    "weights", "adapters", "gradients", "optimizer", "reference", "casts", "saved", "layer",
+    "logits", "cache", "sampling", "vision", "features", "check", "margin",
+)  # fmt: skip
 
 
 class Figure(NamedTuple):
