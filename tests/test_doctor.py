@@ -26,7 +26,7 @@ def test_a_line_for_every_profile() -> None:
 
 def test_without_a_gpu_only_the_first_tier_runs() -> None:
     assert [t.runs for t in judge_tiers(BARE)] == [True] + [False] * (len(PROFILES) - 1)
-    assert "0 CUDA GPUs" in tier("t4", BARE).why[0]
+    assert "1 CUDA GPU, 0 here" in tier("t4", BARE).why[0]
 
 
 def test_a_t4() -> None:
@@ -40,7 +40,7 @@ def test_a_t4() -> None:
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"quantises": frozenset({"cpu"})}, "cannot quantise for CUDA"),
+        ({"quantises": frozenset({"cpu"})}, "cannot quantise on this GPU"),
         ({"gpu_gib": 4.0}, "GiB of GPU memory, 4.0 are there"),
         ({"free_disk_gib": 1.0}, "1.0 GiB of disk"),
         ({"decoders": ()}, "neither decord nor PyAV"),

@@ -259,7 +259,8 @@ def test_the_recorded_predictions_are_within_a_fifth() -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from /proc")
 def test_a_real_step_needs_what_was_predicted() -> None:
-    code = "import benchmarks.planner as b, json; print(json.dumps(b.measure('qwen2_5_vl, LoRA, G=4')))"
+    case = "qwen2_5_vl, LoRA, G=4"
+    code = f"import benchmarks.planner as b, json; print(json.dumps(b.measure({case!r})))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300
     )

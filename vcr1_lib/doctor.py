@@ -23,7 +23,7 @@ from vcr1_lib.advice import plan_memory
 from vcr1_lib.footprint import GIB
 from vcr1_lib.hardware import PROFILES
 from vcr1_lib.planner import CARD
-from vcr1_lib.run_setup import read_setup
+from vcr1_lib.run_setup import Setup, read_setup
 from vcr1_lib.shapes import PUBLISHED
 
 OLDEST_PYTHON: Final = (3, 11)
@@ -142,18 +142,10 @@ def _judge(name: str, machine: Machine) -> Tier:
     setup = read_setup(PROFILES[name] | {"num_gpus": count, "strategy": strategy})
     model = setup.model_name_or_path
     if len(machine.gpus) < count:
-        there = f"{len(machine.gpus)} CUDA GPUs are here, it is for {count}"
-        lacks.append((there, f"take a machine with {count} x {card}, or a smaller profile"))
+        there = f"it is for {count} CUDA GPU{'s' * (count > 1)}, {len(machine.gpus)} here"
+        lacks.append((there, f"take a machine with {count} x {card}"))
     else:
-        need = plan_memory(setup).total / GIB
-        if machine.gpu_gib < need:
-            there = f"it needs {need:.1f} GiB of GPU memory, {machine.gpu_gib:.1f} are there"
-            lacks.append((there, f"see python -m vcr1_lib.planner --profile {name}"))
-        if setup.bf16 and not machine.bf16:
-            lacks.append(("the GPU has no bf16", "use fp16 as in profile t4"))
-    if setup.load_in_4bit and "cuda" not in machine.quantises:
-        there = f"bitsandbytes cannot quantise for CUDA ({machine.bitsandbytes})"
-        lacks.append((there, "install the gpu extra"))
+        lacks += _lacks_on_gpu(name, setup, machine)
     download = 0.0
     before = []
     if model not in machine.cached_models:
@@ -163,6 +155,20 @@ def _judge(name: str, machine: Machine) -> Tier:
         there = f"{machine.free_disk_gib:.1f} GiB of disk are free"
         lacks.append((there, f"free {download + RUN_DISK_GIB:.1f} GiB"))
     return _tier(name, lacks, before)
+
+
+def _lacks_on_gpu(name: str, setup: Setup, machine: Machine) -> list[tuple[str, str]]:
+    lacks = []
+    need = plan_memory(setup).total / GIB
+    if machine.gpu_gib < need:
+        there = f"it needs {need:.1f} GiB of GPU memory, {machine.gpu_gib:.1f} are there"
+        lacks.append((there, f"see python -m vcr1_lib.planner --profile {name}"))
+    if setup.bf16 and not machine.bf16:
+        lacks.append(("the GPU has no bf16", "use fp16 as in profile t4"))
+    if setup.load_in_4bit and "cuda" not in machine.quantises:
+        there = f"bitsandbytes cannot quantise on this GPU ({machine.bitsandbytes})"
+        lacks.append((there, "install the gpu extra, in a version for this CUDA"))
+    return lacks
 
 
 def _lacks_everywhere(machine: Machine) -> list[tuple[str, str]]:
@@ -219,7 +225,7 @@ def format_tiers(tiers: Sequence[Tier]) -> str:
     lines = []
     for name, runs, why, todo in tiers:
         state = "runs" if runs else f"does not run because {', and '.join(why)}"
-        lines.append(f"{name:<7} {state}" + (f"; to do: {', '.join(todo)}" if todo else ""))
+        lines.append(f"{name:<7} {state}" + (f"; to do: {'; '.join(todo)}" if todo else ""))
     return "\n".join(line.replace("runs; to do: its", "runs; its") for line in lines)
 
 
