@@ -53,9 +53,10 @@ A module imports only from modules above it in this list:
 ``config``     the options of a run
 ``run_setup``  the options that decide memory and time
 ``footprint``  memory of a step, before it runs
+``advice``     what to change so that a run fits
 ``schedule``   hours, traffic and cost of a run, before it starts
-``planner``    will it fit, what to change, what it costs
-``doctor``     what this machine can do
+``planner``    a run's plan as tables: ``python -m vcr1_lib.planner``
+``doctor``     what this machine can do: ``python -m vcr1_lib.doctor``
 ``windows``    the order of training rows
 ``training``   ``VideoGRPOTrainer`` on ``transformers.Trainer``
 ``plots``      figures

@@ -45,7 +45,7 @@ class Footprint(NamedTuple):
         sampling: What prefill or decoding adds to the cache.
         vision: Pixels and activations of the tower while it encodes.
         features: Pixels and encoded video, kept through the step.
-        check: At first use a group is scored in separate rows too, with all logits of the answers.
+        check: At first use a group is scored answer by answer too, with all its logits.
         accumulates: Whether gradients wait while activations grow.
         margin: Assumed: context, workspaces, fragmentation.
     """
@@ -126,8 +126,8 @@ def footprint(shape: Shape, setup: Setup, video: Video, *, margin: int = MARGIN)
         vision=batch * tower,
         features=batch
         * (prompt * shape.hidden * size * (1 + shape.deepstack) + _pixels(shape, video)),
-        # The answers' logits, and twice in fp32; or the tower, G times.
-        check=max(tokens * shape.vocab * (size + 8), group * tower) if shared else 0,
+        # One answer's logits, and twice in fp32; or the tower.
+        check=max(answer * shape.vocab * (size + 8), tower) if shared else 0,
         accumulates=setup.gradient_accumulation_steps > 1,
         margin=margin,
     )

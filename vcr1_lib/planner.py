@@ -7,18 +7,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+import argparse
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, get_type_hints
 
-from transformers import AutoConfig
+from vcr1_lib.advice import advise, plan_memory, shape_named, smaller_models
+from vcr1_lib.footprint import GIB, Footprint
+from vcr1_lib.hardware import PROFILES
+from vcr1_lib.run_setup import Setup, read_setup
+from vcr1_lib.schedule import GPUS, UTILISATION, Mark, Schedule, schedule
+from vcr1_lib.shapes import video_of
 
-from vcr1_lib.footprint import GIB, Footprint, footprint
-from vcr1_lib.run_setup import Setup
-from vcr1_lib.schedule import GPUS, Mark, Schedule, schedule
-from vcr1_lib.shapes import PUBLISHED, Shape, known_shape, shape_of, video_of
-
-TINY_MODEL = "data_samples/tiny_model"
 # Which card a profile is for, how many of them, and how they share the model.
 CARD: Final[dict[str, tuple[str, int, str]]] = {
     "t4": ("T4", 1, "ddp"),
@@ -26,10 +25,10 @@ CARD: Final[dict[str, tuple[str, int, str]]] = {
     "gpu80": ("A100-80", 1, "ddp"),
     "multi": ("A100-80", 8, "zero3"),
 }
-# The least a number may be lowered to, and how small a step of it is.
-LEAST: Final = {"max_frames": (4, 2), "max_completion_length": (64, 64), "num_generations": (2, 2)}
-MEMORY_PARTS = ("weights", "adapters", "gradients", "optimizer", "reference", "casts", "saved")
-MEMORY_PARTS += ("layer", "logits", "cache", "sampling", "vision", "features", "check", "margin")
+MEMORY_PARTS = (
+    "weights", "adapters", "gradients", "optimizer", "reference", "casts", "saved", "layer",
+    "logits", "cache", "sampling", "vision", "features", "check", "margin",
+)  # fmt: skip
 
 
 class Figure(NamedTuple):
@@ -39,55 +38,6 @@ class Figure(NamedTuple):
     value: float
     unit: str
     mark: Mark
-
-
-class Change(NamedTuple):
-    """A setting to change.
-
-    Attributes:
-        option: Its name.
-        before: Its value now.
-        after: What it should be.
-        total: Peak memory with this change and those before it, bytes.
-    """
-
-    option: str
-    before: Any
-    after: Any
-    total: int
-
-
-class Advice(NamedTuple):
-    """What makes a run fit: any one of ``alone``; failing that, all of ``together``."""
-
-    alone: list[Change]
-    together: list[Change]
-
-
-def shape_named(name: str) -> Shape:
-    """Return the shape of a known model, or of one in a folder.
-
-    Raises:
-        ValueError: If it is neither.
-    """
-    if (Path(name) / "config.json").is_file():
-        return shape_of(AutoConfig.from_pretrained(name))
-    return known_shape(name)
-
-
-def plan_memory(setup: Setup) -> Footprint:
-    """Count one GPU's memory with the longest prompt the options allow.
-
-    Raises:
-        ValueError: If the model is not known.
-
-    >>> plan = plan_memory(read_setup(PROFILES["t4"]))
-    >>> plan.total < GPUS["T4"].memory_gib * GIB
-    True
-    """
-    shape = shape_named(setup.model_name_or_path)
-    video = video_of(shape, setup.max_frames, setup.height, setup.width, setup.max_pixels)
-    return footprint(shape, setup, video)
 
 
 def plan_time(setup: Setup, gpu: str, *, samples: int, **options: Any) -> Schedule:
@@ -101,81 +51,6 @@ def plan_time(setup: Setup, gpu: str, *, samples: int, **options: Any) -> Schedu
     shape = shape_named(setup.model_name_or_path)
     video = video_of(shape, setup.max_frames, setup.height, setup.width, setup.max_pixels)
     return schedule(shape, setup, video, GPUS[gpu], samples=samples, **options)
-
-
-def advise(setup: Setup, limit: float) -> Advice:
-    """Find what to change, and by how much, so that a run fits.
-
-    Args:
-        setup: The run's options.
-        limit: Memory of the GPU, bytes.
-
-    Returns:
-        Nothing at all if it fits, or if no setting helps.
-    """
-    if plan_memory(setup).total <= limit:
-        return Advice([], [])
-    options = [_switched(setup), *(_lowered(setup, name, limit) for name in LEAST)]
-    alone = [
-        _change(setup, after)
-        for group in options
-        for after in group
-        if plan_memory(after).total <= limit
-    ]
-    if alone:
-        return Advice(alone, [])
-    together: list[Change] = []
-    steps: list[Callable[[Setup], Iterator[Setup]]] = [_switched] * 3
-    steps += [lambda s, name=name: _lowered(s, name, limit) for name in LEAST]
-    for step in steps:
-        better = min(step(setup), key=lambda s: plan_memory(s).total, default=setup)
-        if plan_memory(better).total < plan_memory(setup).total:
-            together.append(_change(setup, better))
-            setup = better
-        if plan_memory(setup).total <= limit:
-            return Advice([], together)
-    return Advice([], [])
-
-
-def _change(before: Setup, after: Setup) -> Change:
-    changed = [n for n in Setup._fields if getattr(before, n) != getattr(after, n)]
-    # NF4 brings LoRA with it; the last is what a reader would look for.
-    option = "load_in_4bit" if "load_in_4bit" in changed else changed[0]
-    total = plan_memory(after).total
-    return Change(option, getattr(before, option), getattr(after, option), total)
-
-
-def _switched(setup: Setup) -> Iterator[Setup]:
-    """Yield the setup with each switch that costs time or exactness, one at a time."""
-    if not setup.gradient_checkpointing:
-        yield setup._replace(gradient_checkpointing=True)
-    if "8bit" not in setup.optim:
-        yield setup._replace(optim="paged_adamw_8bit")
-    if not setup.use_peft:
-        yield setup._replace(use_peft=True)
-    if not setup.load_in_4bit and setup.strategy == "ddp":
-        yield setup._replace(use_peft=True, load_in_4bit=True, use_bnb_nested_quant=True)
-
-
-def _lowered(setup: Setup, name: str, limit: float) -> Iterator[Setup]:
-    """Yield the setup with the largest smaller number that fits, or the smallest allowed."""
-    least, step = LEAST[name]
-    values = range(least, getattr(setup, name), step)
-    if not values:
-        return
-    low, high = 0, len(values) - 1
-    while low < high:
-        middle = (low + high + 1) // 2
-        fits = plan_memory(setup._replace(**{name: values[middle]})).total <= limit
-        low, high = (middle, high) if fits else (low, middle - 1)
-    yield setup._replace(**{name: values[low]})
-
-
-def smaller_models(setup: Setup, limit: float) -> list[str]:
-    """Name the known models that would fit with the same options, largest first."""
-    names = sorted(PUBLISHED, key=lambda name: -PUBLISHED[name])
-    fits = (n for n in names if plan_memory(setup._replace(model_name_or_path=n)).total <= limit)
-    return list(fits)
 
 
 def memory_figures(plan: Footprint) -> list[Figure]:
@@ -242,3 +117,111 @@ def format_figures(figures: Sequence[Figure]) -> str:
         number = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"
         lines.append(f"{name:<24}{number:>10} {unit:<8} {mark}")
     return "\n".join(lines)
+
+
+# Technique -> the options that bring it, each on top of those before.
+LADDER: Final[dict[str, dict[str, Any]]] = {
+    "full parameters, 16 bit, AdamW, a row an answer": {
+        "use_peft": False, "load_in_4bit": False, "optim": "adamw_torch_fused",
+        "gradient_checkpointing": False, "shared_prefix": False,
+    },
+    "+ gradient checkpointing": {"gradient_checkpointing": True},
+    "+ one shared prefix a group": {"shared_prefix": True},
+    "+ LoRA": {"use_peft": True},
+    "+ NF4, double quantisation": {"load_in_4bit": True, "use_bnb_nested_quant": True},
+    "+ 8-bit paged AdamW": {"optim": "paged_adamw_8bit"},
+}  # fmt: skip
+LADDER_TIERS = ("t4", "gpu24", "gpu80")
+
+
+def ladder() -> str:
+    """Return a Markdown table: what each technique leaves of a profile's memory.
+
+    All rows have the profile's model, frames, G and lengths.
+    """
+    setups = {name: read_setup(PROFILES[name]) for name in LADDER_TIERS}
+    gpus = {name: CARD[name][0] for name in LADDER_TIERS}
+    models = [s.model_name_or_path.rpartition("/")[2] for s in setups.values()]
+    heads = [f"`{n}`: {m} on {gpus[n]}" for n, m in zip(setups, models, strict=True)]
+    lines = ["| GiB at the peak, predicted | " + " | ".join(heads) + " |", "|---|---|---|---|"]
+    for technique, options in LADDER.items():
+        cells = []
+        for name, setup in setups.items():
+            setups[name] = setup = setup._replace(**options)
+            total = plan_memory(setup).total / GIB
+            fits = total <= GPUS[gpus[name]].memory_gib
+            cells.append(f"**{total:.1f}**" if fits else f"{total:.1f}")
+        lines.append(f"| {technique} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def describe(setup: Setup, gpu: str) -> str:
+    """Return the plan of a run's memory as text, with what to change if it does not fit.
+
+    Args:
+        setup: The run's options.
+        gpu: A name of ``GPUS``.
+    """
+    limit, plan = GPUS[gpu].memory_gib, plan_memory(setup)
+    rank = f", one of {setup.num_gpus} under {setup.strategy}" if setup.num_gpus > 1 else ""
+    verdict = f"{plan.total / GIB:.1f} of {limit} GiB."
+    if plan.total <= limit * GIB:
+        verdict = f"It fits: {verdict}"
+    else:
+        verdict = f"It does not fit: {verdict} {_remedy(setup, limit)}"
+    return "\n".join(
+        [
+            f"{setup.model_name_or_path} on {gpu}{rank}: predicted, not measured on a GPU.",
+            format_figures(memory_figures(plan)),
+            "peak = held + the largest of rollout, update and check + margin",
+            "",
+            verdict,
+        ]
+    )
+
+
+def _remedy(setup: Setup, limit: float) -> str:
+    advice = advise(setup, limit * GIB)
+    chosen = advice.alone or advice.together
+    if not chosen:
+        smaller = smaller_models(setup, limit * GIB)
+        return f"Take a smaller model: {smaller[0]}." if smaller else "Take a larger GPU."
+    parts = [f"{c.option} {c.before} -> {c.after} ({c.total / GIB:.1f} GiB)" for c in chosen]
+    start = "Any one of these will do" if advice.alone else "Change, in this order, all of"
+    return f"{start}: {'; '.join(parts)}."
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Say what a run needs before it starts.")
+    parser.add_argument("--profile", default="t4", choices=CARD)
+    parser.add_argument("--gpu", choices=GPUS, help="default: the card the profile is for")
+    parser.add_argument("--samples", type=int, default=18_031, help="default: VideoChat-R1-18k")
+    parser.add_argument("--answer_tokens", type=int, help="of an average answer")
+    parser.add_argument("--utilisation", type=float, default=UTILISATION, help="share of the peak")
+    parser.add_argument("--price", type=float, help="of one GPU for an hour")
+    for name, kind in get_type_hints(Setup).items():
+        if kind in (int, float, str):
+            parser.add_argument(f"--{name}", type=kind)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the plan of a profile; return 1 if it does not fit."""
+    parser = _parser()
+    told = vars(parser.parse_args(argv))
+    card, num_gpus, strategy = CARD[told["profile"]]
+    gpu = told["gpu"] or card
+    options = {"num_gpus": num_gpus, "strategy": strategy} | PROFILES[told["profile"]]
+    options |= {key: value for key, value in told.items() if value is not None}
+    timing = {name: told[name] for name in ("samples", "answer_tokens", "utilisation", "price")}
+    try:
+        setup = read_setup(options)
+        time = plan_time(setup, gpu, **timing)
+    except ValueError as error:
+        parser.error(str(error))
+    print(describe(setup, gpu), format_figures(time_figures(time)), sep="\n\n")  # noqa: T201
+    return int(plan_memory(setup).total > GPUS[gpu].memory_gib * GIB)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -88,7 +88,7 @@ def group_work(shape: Shape, setup: Setup, video: Video, answer_tokens: int) -> 
     # With a mask the kernel computes every pair of the row.
     forward = layers * row + pair * row**2
     passes = 1 + (1 if setup.use_peft else 2) + setup.gradient_checkpointing
-    update = passes * forward + (2 if setup.use_peft else 4) * head * answers
+    update = 1.0 * passes * forward + (2 if setup.use_peft else 4) * head * answers
     if setup.train_vision:
         update += (3 + setup.gradient_checkpointing) * vision
     return Work(

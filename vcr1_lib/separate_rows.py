@@ -116,7 +116,9 @@ def shares_prefix_exactly(
         banned: As in sampling.
     """
     options: dict[str, Any] = {"temperature": temperature, "banned": banned}
-    plain = score_rows(model, batch, tokens, mask, **options)
+    # One at a time: the logits of G rows would be the most memory of a whole run.
+    pairs = zip(tokens.split(1, dim=1), mask.split(1, dim=1), strict=True)
+    plain = torch.cat([score_rows(model, batch, *pair, **options) for pair in pairs], dim=1)
     packed = score_groups(model, encode_prompts(model, batch), tokens, mask, **options)
     gap = torch.stack([packed - plain, sampled_logps - plain]).abs().max()
     return bool(gap <= TOLERANCE[next(model.parameters()).dtype])

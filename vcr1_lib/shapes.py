@@ -46,8 +46,10 @@ TEXT: Final[dict[str, tuple[int, int, int, int, int, int, bool]]] = {
     "Qwen/Qwen2.5-VL-7B-Instruct": (3584, 18944, 28, 28, 4, 152064, False),
     "Qwen/Qwen3-VL-8B-Instruct": (4096, 12288, 36, 32, 8, 151936, False),
 }
-NAMES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-NAMES += ("num_key_value_heads", "vocab_size", "tie_word_embeddings")
+NAMES = (
+    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "vocab_size", "tie_word_embeddings",
+)  # fmt: skip
 # Vision towers: depth, hidden, intermediate, heads.
 SIGLIP_BASE, SIGLIP_SO = (12, 768, 3072, 12), (27, 1152, 4304, 16)
 QWEN3_SMALL, QWEN3_LARGE = (24, 1024, 4096, 16), (27, 1152, 4304, 16)
