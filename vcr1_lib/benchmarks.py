@@ -221,7 +221,7 @@ def render_table() -> str:
 
 def main() -> None:
     """Print the table."""
-    print(render_table())
+    print(render_table())  # noqa: T201
 
 
 if __name__ == "__main__":
