@@ -102,7 +102,11 @@ def _boxes(rows: Rows, videos: Mapping[str, int], label: str) -> list[dict[str, 
             if not start <= end:
                 raise ValueError(f"{video}: expected start <= end, got {row['segment']}")
             if row["label"] == label:
-                box = {"id": len(boxes) + 1, "image_id": videos[video], "category_id": 1}
+                box: dict[str, Any] = {
+                    "id": len(boxes) + 1,
+                    "image_id": videos[video],
+                    "category_id": 1,
+                }
                 box |= {"bbox": [start, 0.0, end - start, 1.0], "area": end - start, "iscrowd": 0}
                 boxes.append(box | {"score": row.get("score", 1.0)})
     return boxes
