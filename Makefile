@@ -45,7 +45,7 @@ setup: $(READY)
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f'Python 3.11 or newer is needed, {sys.executable} is {v.major}.{v.minor}; try: make PYTHON=python3.12')"
 	$(PYTHON) -m venv $(VENV)
-	@echo "Installing the pinned packages into $(VENV): 3.4 GB to download, once."
+	@echo "Installing the pinned packages into $(VENV): 3.5 GB to download, once."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $(READY)

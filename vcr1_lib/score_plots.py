@@ -126,7 +126,7 @@ def comparison_figure(panels: Mapping[str, Mapping[str, tuple[float, str]]]) -> 
                 hovertemplate="%{y}: %{x:.1f}<extra>" + source + "</extra>", row=1, col=column,
             )  # fmt: skip
     figure.update_layout(template="plotly_white", height=360, barmode="stack")
-    figure.update_layout(legend={"orientation": "h", "y": -0.2})
+    figure.update_layout(legend={"orientation": "h", "y": -0.35}, margin={"t": 50})
     return figure.update_xaxes(range=[0, 80], title_text="per cent").update_yaxes(
         autorange="reversed", automargin=True
     )
