@@ -15,6 +15,7 @@ from vcr1_lib.benchmarks import (
     METRICS,
     find_benchmark,
     read_benchmark,
+    render_baselines,
     render_table,
     sample_names,
     score_sections,
@@ -94,6 +95,16 @@ def test_a_benchmark_without_its_files_says_what_to_get() -> None:
         read_benchmark("toy")
 
 
+def test_trivial_scores_need_no_videos() -> None:
+    shipped = dict(BENCHMARKS["toyworld"].shipped or {})
+    shipped.pop("videos")
+    told = render_baselines("charades_sta", **shipped)
+    assert told.startswith("charades_sta: temporal grounding, 96 questions")
+    assert re.search(r"^best fixed span +29\.0", told, flags=re.MULTILINE)
+    assert "model" not in told
+    assert "no answer without looking" in render_baselines("samples/dream_1k")
+
+
 def test_files_given_go_before_the_benchmarks_own(tmp_path: Path) -> None:
     shipped = BENCHMARKS["toyworld"].shipped or {}
     line = Path(shipped["annotations"]).read_text().splitlines()[0]
@@ -152,6 +163,9 @@ def test_datasets_without_an_official_form_write_nothing(tmp_path: Path) -> None
 def test_lmms_eval_has_answered_and_knows_the_tasks_of_the_page() -> None:
     folder = ROOT / "benchmarks" / "engines" / "lmms_eval"
     result = json.loads((folder / "result.json").read_text())
+    pins = (folder / "requirements.lock").read_text()
+    assert f"\nlmms-eval=={result['versions']['lmms-eval']}\n" in pins
+    assert "://" not in pins
     told = re.findall(r"^\| [^|]*[A-Z][^|]* \| (`[a-z_`, ]+`) \|", PAGE, flags=re.MULTILINE)
     names = [name.strip("`") for cell in told for name in cell.split(", ")]
     assert names == result["known_public_tasks"]
