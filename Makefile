@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: run test lab check notebooks setup clean
+.PHONY: run test lab check notebooks engines setup clean
 
 run: $(READY)
 	$(BIN)/python scripts/train_grpo.py $(ARGS)
@@ -28,12 +28,24 @@ notebooks: $(READY)
 	VCR1_TEST=1 $(BIN)/jupyter nbconvert --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 	$(BIN)/python -m tools.export_scripts
 
+# lmms-eval wants an older PyAV than the library is pinned to, so it has an environment of its own.
+ENGINE := benchmarks/engines/lmms_eval
+
+engines: $(ENGINE)/.venv/.ready
+	$(ENGINE)/.venv/bin/python $(ENGINE)/run.py $(ARGS)
+
+$(ENGINE)/.venv/.ready: $(ENGINE)/requirements.lock
+	$(PYTHON) -m venv $(ENGINE)/.venv
+	$(ENGINE)/.venv/bin/python -m pip install --quiet --disable-pip-version-check -r $(ENGINE)/requirements.lock
+	$(ENGINE)/.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $(ENGINE)/.venv/.ready
+
 setup: $(READY)
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f'Python 3.11 or newer is needed, {sys.executable} is {v.major}.{v.minor}; try: make PYTHON=python3.12')"
 	$(PYTHON) -m venv $(VENV)
-	@echo "Installing the pinned packages into $(VENV): 3.4 GB to download, once."
+	@echo "Installing the pinned packages into $(VENV): 3.5 GB to download, once."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $(READY)

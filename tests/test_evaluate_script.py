@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from vcr1_lib.prompts import TEMPLATES
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "data_samples" / "charades_sta"
@@ -56,23 +59,29 @@ def test_it_writes_what_others_can_read_and_goes_on(
     assert "best fixed span" not in said  # nothing to fit it on
     out = tmp_path / "out"
     result = json.loads((out / "result.json").read_text())
-    assert list(result) == ["whole clip", "first half", "model", "model, strict parsing"]
-    assert len(json.loads((out / "charades_predictions.json").read_text())) == 6
-    files = {path.name: path.read_bytes() for path in out.iterdir()}
+    (rows,) = result.values()
+    assert list(rows) == ["whole clip", "first half", "model", "model, strict parsing"]
+    assert len(json.loads((out / "official" / "charades_sta.json").read_text())) == 6
+    files = {path: path.read_bytes() for path in out.rglob("*.*")}
     log = (out / "predictions.jsonl").read_text().splitlines(keepends=True)
     (out / "predictions.jsonl").write_text("".join(log[:3]) + log[3][:9])
     assert run(*few)[0] == 0
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == files
+    assert {path: path.read_bytes() for path in out.rglob("*.*")} == files
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         (["--benchmark", "nope"], "unknown benchmark 'nope'; there is toyworld, charades_sta"),
-        (["--benchmark", "charades_sta"], "charades_sta needs --annotations"),
+        (["--benchmark", "samples/nope"], "unknown benchmark 'samples/nope'"),
+        (["--benchmark", "charades_sta"], "charades_sta needs --annotations --lengths --videos"),
+        (["--benchmark", "charades_sta"], "Licence: sentences: none stated; Charades: non-commer"),
+        (["--videos", "absent"], "expected a folder of videos, found none at absent"),
+        (["--spans", "x.json"], "takes no spans"),
         (["--annotations", "absent.txt"], "found none at absent.txt"),
         (["--model", "absent"], "found none in absent"),
-        (["--modell", "x"], "unrecognized arguments: --modell"),
+        (["--modell", "x"], "unknown option --modell; did you mean --model?"),
+        (["--fps", "many"], "invalid float value: 'many'"),
     ],
 )
 def test_bad_input_is_one_sentence(options: list[str], says: str, tmp_path: Path, run: Any) -> None:
@@ -87,3 +96,22 @@ def test_another_runs_answers_are_not_scored(few: list[str], tmp_path: Path, run
     header = {"run": {"model": "another"}}
     (tmp_path / "out" / "predictions.jsonl").write_text(json.dumps(header) + "\n")
     assert "another run's answers" in str(run(*few)[0])
+
+
+def test_one_command_evaluates_the_samples_of_every_task(tmp_path: Path, run: Any) -> None:
+    out = tmp_path / "out"
+    options = ["--benchmark", "samples", "--silent", "true", "--output_dir", str(out)]
+    code, said = run(*options, "--max_completion_length", "16")
+    assert code == 0, said
+    result = json.loads((out / "result.json").read_text())
+    assert {rows["model"]["task"] for rows in result.values()} == set(TEMPLATES)
+    page = (out / "report.html").read_text()
+    assert all(f">{name}</h2>" in page for name in result)
+    assert "http" not in page
+
+
+def test_help_explains_every_option(run: Any) -> None:
+    code, said = run("--help")
+    assert code == 0
+    for name in ("benchmark", "model", "annotations", "videos", "fps", "silent", "output_dir"):
+        assert re.search(rf"--{name} .*?\w+.*?\(default:", said, flags=re.DOTALL), name

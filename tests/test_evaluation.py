@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from vcr1_lib import evaluation
+from vcr1_lib.benchmarks import Section
 from vcr1_lib.datasets import read_charades_sta
 from vcr1_lib.eval_page import write_page
 from vcr1_lib.evaluation import evaluate
@@ -106,10 +107,12 @@ def test_a_broken_video_is_counted_and_shown(tiny: Any, whole: Any, tmp_path: Pa
     assert "is empty (0 bytes)" in row["error"]
     rows = score_beside_baselines(texts, records, train_records=RECORDS)
     assert rows["model"].table["failed"] == 0.25
-    page = write_page(tmp_path / "page.html", rows, texts, records, title="A < B")
+    section = Section(rows, texts, records)
+    page = write_page(tmp_path / "page.html", {"one": section}, title="A < B")
     html = page.read_text()
     assert "A &lt; B" in html
     assert "is empty (0 bytes)" in html
-    assert html.count("data:image/png;base64,") == 4  # the curves and three worst clips
+    # The curves, the lengths, and three of the four worst clips.
+    assert html.count("data:image/png;base64,") == 5
     assert "http" not in html
     assert "<think>" not in html

@@ -16,6 +16,7 @@ A module imports only from modules above it in this list:
 ``blind_policy`` what GRPO makes of a reward without looking
 ``metrics``    dataset-level scores of spans, bootstrap intervals
 ``task_metrics`` dataset-level scores of tracks, grounded answers, options, captions
+``reference_metrics`` mAP of segments, BLEU and CIDEr, by kept libraries
 ``baselines``  what can be had without looking
 ``scoring``    completions of any task -> scores beside the baselines
 ``clues``      where to look again, from a model's own answer

@@ -174,8 +174,8 @@ def _blind_spans(
     task: str, records: Records, train_records: Records
 ) -> dict[str, list[list[float]]]:
     """Return spans that never look; empty for a task without spans, or clips of unknown length."""
-    durations = [record.get("duration") for record in records]
-    if task not in ("temporal_grounding", "grounded_qa") or None in durations:
+    durations = [float(r["duration"]) for r in records if r.get("duration") is not None]
+    if task not in ("temporal_grounding", "grounded_qa") or len(durations) < len(records):
         return {}
     found = {"whole clip": whole_clip(durations), "first half": first_half(durations)}
     lengths: list[float] = []

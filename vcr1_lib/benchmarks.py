@@ -1,12 +1,15 @@
 """Benchmarks by name: which files each wants, from where, under what terms, shown how.
 
-    python -m vcr1_lib.benchmarks       # the table of docs/benchmarks.md
+    python -m vcr1_lib.benchmarks                 # the table of docs/benchmarks.md
+    python -m vcr1_lib.benchmarks charades_sta --annotations FILE --lengths FILE
 
+The second scores answers that never look; it needs neither a model nor videos.
 ``benchmarks.json`` holds the facts.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -15,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from vcr1_lib.datasets import AnnotationError, read_records
 from vcr1_lib.datasets.records import Record
-from vcr1_lib.scoring import Scores, score_beside_baselines
+from vcr1_lib.scoring import Scores, render_scores, score_beside_baselines
 
 # VideoChat-R1's budget a video. A visual token of Qwen2.5-VL covers 28 x 28 pixels of two frames.
 VISUAL_TOKENS, TOKEN_PIXELS = 3584, 2 * 28 * 28
@@ -155,13 +158,15 @@ def _get(benchmark: Benchmark) -> str:
 
 
 def _read(benchmark: Benchmark, paths: Mapping[str, str], *, prefix: str = "") -> list[Record]:
-    chosen = {option: paths.get(prefix + option) for option in QUESTIONS}
+    annotations, lengths, spans = (paths.get(prefix + option) for option in QUESTIONS)
     videos = paths.get("videos")
-    if prefix and not chosen["annotations"]:
+    if annotations is None:
         return []
     if videos and not Path(videos).is_dir():
         raise FileNotFoundError(f"expected a folder of videos, found none at {videos}")
-    records = read_records(dataset=benchmark.dataset, videos=videos, **chosen)
+    records = read_records(
+        annotations, videos, dataset=benchmark.dataset, lengths=lengths, spans=spans
+    )
     return [record | {"dataset": benchmark.dataset} for record in records]
 
 
@@ -219,9 +224,34 @@ def render_table() -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
+def render_baselines(name: str, **paths: str) -> str:
+    """Return the scores of answers that never look, a table for each dataset and task.
+
+    Args:
+        name: As :func:`find_benchmark` takes it.
+        **paths: As :func:`read_benchmark` takes them; the videos are not needed.
+    """
+    records, train = read_benchmark(name, **{**paths, "videos": paths.get("videos") or "."})
+    tables = []
+    for title, section in score_sections([""] * len(records), records, train_records=train).items():
+        rows = {k: s.table for k, s in section.rows.items() if not k.startswith("model")}
+        told = render_scores(rows) if rows else "no answer without looking"
+        tables.append(f"{title}, {len(section.records)} questions\n{told}")
+    return "\n\n".join(tables)
+
+
 def main() -> None:
-    """Print the table."""
-    print(render_table())
+    """Print the table, or a benchmark's trivial baselines."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("name", nargs="?", help="print what this one scores without looking")
+    for file in FILES:
+        parser.add_argument(f"--{file}", default="")
+    given = vars(parser.parse_args())
+    name = given.pop("name")
+    try:
+        print(render_baselines(name, **given) if name else render_table())  # noqa: T201
+    except (FileNotFoundError, AnnotationError) as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

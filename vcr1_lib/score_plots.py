@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
+from plotly.subplots import make_subplots
 
 from vcr1_lib.plots import PALETTE
 from vcr1_lib.task_metrics import success_curve
@@ -104,3 +106,50 @@ def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
+
+
+def comparison_figure(panels: Mapping[str, Mapping[str, tuple[float, str]]]) -> go.Figure:
+    """Draw scores from several sources side by side, a metric a panel, as an interactive figure.
+
+    Args:
+        panels: Metric -> label -> (per cent, source).
+    """
+    figure = make_subplots(1, len(panels), subplot_titles=list(panels), horizontal_spacing=0.18)
+    colours = _source_colours(panels)
+    for column, rows in enumerate(panels.values(), start=1):
+        names = list(rows)
+        for source, colour in colours.items():
+            values = [rows[name][0] if rows[name][1] == source else None for name in names]
+            figure.add_bar(
+                x=values, y=names, orientation="h", name=source, legendgroup=source,
+                showlegend=column == 1, marker_color=colour,
+                hovertemplate="%{y}: %{x:.1f}<extra>" + source + "</extra>", row=1, col=column,
+            )  # fmt: skip
+    figure.update_layout(template="plotly_white", height=360, barmode="stack")
+    figure.update_layout(legend={"orientation": "h", "y": -0.35}, margin={"t": 50})
+    return figure.update_xaxes(range=[0, 80], title_text="per cent").update_yaxes(
+        autorange="reversed", automargin=True
+    )
+
+
+def comparison_picture(panels: Mapping[str, Mapping[str, tuple[float, str]]]) -> bytes:
+    """Draw the same as a PNG."""
+    colours = _source_colours(panels)
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    for axes, (metric, rows) in zip(
+        np.atleast_1d(figure.subplots(1, len(panels))), panels.items(), strict=True
+    ):
+        shown = [colours[source] for _, source in rows.values()]
+        bars = axes.barh(list(rows), [value for value, _ in rows.values()], color=shown)
+        axes.bar_label(bars, fmt="%.1f", padding=3)
+        axes.set(title=metric, xlim=(0, 80), xlabel="per cent")
+        axes.invert_yaxis()
+        axes.spines[["top", "right"]].set_visible(False)
+    patches = [Rectangle((0, 0), 1, 1, color=colour) for colour in colours.values()]
+    figure.legend(patches, list(colours), loc="outside lower center", ncols=3, frameon=False)
+    return _png(figure)
+
+
+def _source_colours(panels: Mapping[str, Mapping[str, tuple[float, str]]]) -> dict[str, str]:
+    sources = dict.fromkeys(source for rows in panels.values() for _, source in rows.values())
+    return dict(zip(sources, PALETTE, strict=False))

@@ -34,7 +34,8 @@ def ask_choice(doc: Doc) -> str:
 
 def score_choice(doc: Doc, results: list[str]) -> dict[str, float]:
     """Take the one option that the answer names; none or two is no answer."""
-    named = [letter for letter, text in zip("ABCD", doc["options"]) if text in results[0]]
+    options = zip("ABCD", doc["options"], strict=True)
+    named = [letter for letter, text in options if text in results[0]]
     return {"accuracy": float(named == [doc["answer"]]), "unparsed": float(len(named) != 1)}
 
 
