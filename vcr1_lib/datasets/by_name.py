@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Unpack
+from typing import Final, NamedTuple, Unpack
 
 from vcr1_lib.datasets.captions import read_captions
 from vcr1_lib.datasets.charades_sta import read_charades_sta
 from vcr1_lib.datasets.got10k import read_got10k
-from vcr1_lib.datasets.mixture import find_suspects
 from vcr1_lib.datasets.moments import read_moments
 from vcr1_lib.datasets.next_gqa import read_next_gqa
 from vcr1_lib.datasets.own_jsonl import read_jsonl
 from vcr1_lib.datasets.perception_test import read_perception_test
 from vcr1_lib.datasets.records import AnnotationError, Record, Rules
 from vcr1_lib.datasets.videochat_r1 import read_got_boxes, read_gqa_list, read_quality
-from vcr1_lib.video import read_clip
-
-log = logging.getLogger(__name__)
 
 
 class Format(NamedTuple):
@@ -116,8 +111,7 @@ def split_by_video(
         Records to train on and records to measure on, each in their order.
 
     Raises:
-        ValueError: If the share is not between 0 and 1.
-        AnnotationError: If there are fewer than two clips.
+        ValueError: If there are fewer than two clips, or the share is not between 0 and 1.
 
     >>> rows = [{"video": f"{clip}.mp4"} for clip in "aabbccddee"]
     >>> train, apart = split_by_video(rows, heldout=0.4)
@@ -129,60 +123,11 @@ def split_by_video(
     clips = {record["video"]: Path(record["video"]).resolve() for record in records}
     distinct = sorted(set(clips.values()), key=lambda clip: (_draw(clip.name, seed), clip))
     if len(distinct) < 2:
-        raise AnnotationError(f"expected at least two clips to split, got {len(distinct)}")
+        raise ValueError(f"expected at least two clips to split, got {len(distinct)}: film more")
     number = min(max(1, round(heldout * len(distinct))), len(distinct) - 1)
     apart = set(distinct[:number])
     train = [record for record in records if clips[record["video"]] not in apart]
     return train, [record for record in records if clips[record["video"]] in apart]
-
-
-def with_durations(records: Sequence[Record]) -> list[Record]:
-    """Fill in the length of clips whose annotation does not tell it, which scoring needs.
-
-    Raises:
-        FileNotFoundError: If such a clip is not there.
-        VideoError: If it cannot be read.
-    """
-    untold = dict.fromkeys(r["video"] for r in records if r.get("duration") is None)
-    seconds = {video: read_clip(video, num_frames=1).duration_seconds for video in untold}
-    return [
-        record | {"duration": seconds[record["video"]]} if record["video"] in seconds else record
-        for record in records
-    ]
-
-
-def read_moments_and_split(
-    annotations: str | Path, videos: str | Path | None = None, *, heldout: float = 0.2, **files: Any
-) -> tuple[list[Record], list[Record]]:
-    """Read one file of moments and set some of its clips apart: all that a training run needs.
-
-    What :func:`vcr1_lib.datasets.find_suspects` finds is kept, and logged as a warning.
-
-    Args:
-        annotations: As :func:`read_records` takes it.
-        videos: As :func:`read_records` takes it.
-        heldout: As :func:`split_by_video` takes it; the seed is 0, so that every run of every
-            seed is measured on the same clips.
-        **files: The other options of :func:`read_records`.
-
-    Returns:
-        Records to train on and records to measure on, all with a ``duration``.
-
-    Raises:
-        FileNotFoundError: If a file is missing.
-        VideoError: If a clip whose length is not told cannot be read.
-        AnnotationError: If something else is asked than when something happens.
-    """
-    records = read_records(annotations, videos, **files)
-    if other := {record["task"] for record in records} - {"temporal_grounding"}:
-        raise AnnotationError(
-            f"{annotations}: expected moments, a 'query' and its 'span'; got {sorted(other)} too: "
-            "keep each task in a file of its own"
-        )
-    records = with_durations(records)
-    for suspect in find_suspects(records):
-        log.warning("%s is kept, but have a look: %s", suspect.source, suspect.why)
-    return split_by_video(records, heldout=heldout)
 
 
 def _draw(name: str, seed: int) -> str:
