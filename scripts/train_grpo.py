@@ -2,6 +2,7 @@
 
 Every option of ``VideoGRPOConfig``, and so of ``transformers.TrainingArguments``, can be given:
     python scripts/train_grpo.py --max_steps 60 --seed 1
+    python scripts/train_grpo.py --annotations own.jsonl --videos FOLDER
 A profile makes it a real model on a GPU, and ``ModelOptions`` choose another one:
     python scripts/train_grpo.py --profile t4
     python scripts/train_grpo.py --profile gpu24 --model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct
@@ -16,7 +17,7 @@ from transformers.utils import logging
 
 from vcr1_lib.callbacks import resume_hint
 from vcr1_lib.config import read_options
-from vcr1_lib.datasets import AnnotationError, read_charades_sta
+from vcr1_lib.datasets import AnnotationError, read_moments_and_split, read_records
 from vcr1_lib.evaluation import answer_greedily, read_predictions
 from vcr1_lib.loading import ModelError, load_model
 from vcr1_lib.models import PromptLoader
@@ -29,8 +30,11 @@ from vcr1_lib.video import VideoError
 
 @dataclass
 class ScriptArguments:
-    """What to train on what."""
+    """What to train on what; one file of annotations has some of its clips held out."""
 
+    dataset: str = ""  # its format; by default the ending tells
+    annotations: str = ""
+    heldout: float = 0.2
     train_annotations: str = "data_samples/charades_sta/toyworld_sta_train.txt"
     train_lengths: str = "data_samples/charades_sta/toyworld_v1_train.csv"
     eval_annotations: str = "data_samples/charades_sta/toyworld_sta_heldout.txt"
@@ -46,8 +50,12 @@ def read_arguments(argv):
 
 def load(what, options, config):
     """Read and check everything before anything is written."""
-    train = read_charades_sta(what.train_annotations, what.train_lengths, what.videos)
-    heldout = read_charades_sta(what.eval_annotations, what.eval_lengths, what.videos)
+    if what.annotations:
+        how = {"dataset": what.dataset, "heldout": what.heldout}
+        train, heldout = read_moments_and_split(what.annotations, what.videos, **how)
+    else:
+        train = read_records(what.train_annotations, what.videos, lengths=what.train_lengths)
+        heldout = read_records(what.eval_annotations, what.videos, lengths=what.eval_lengths)
     model, processor = load_model(
         **asdict(options), device=config.device, train_vision=config.train_vision
     )
@@ -93,8 +101,7 @@ def run(argv):
     tuned = predict(trainer.model, processor, heldout, config, progress="tuned, held-out clips")
     result = compare_runs(base, tuned, heldout, train_before=base_train, train_records=train)
     trainer.save_model(f"{config.output_dir}/model")
-    settings = asdict(what) | asdict(options) | config.to_dict()
-    write_result(config.output_dir, result, config=settings)
+    write_result(config.output_dir, result, config=vars(what) | vars(options) | config.to_dict())
     page = write_run_plots(config.output_dir, title=options.model_name_or_path)
     print(f"\n{render_examples(heldout, base, tuned)}\n\n{render_table(result)}\n")
     print(f"{result['verdict']}\nReward curve: {page}")

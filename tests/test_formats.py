@@ -388,12 +388,19 @@ def test_the_guides_lines_can_be_read(tmp_path: Path) -> None:
 def test_the_guides_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(CLIPS, tmp_path / "videos")
     bad = '{"video": "rate12.mp4", "query": "a.", "span": [3, 2]}'
-    (tmp_path / "own.jsonl").write_text((FORMATS / "own.jsonl").read_text() + bad)
+    (tmp_path / "labels.jsonl").write_text((FORMATS / "own.jsonl").read_text() + bad)
+    (tmp_path / "data_samples").symlink_to(SAMPLES)
     monkeypatch.chdir(tmp_path)
     assert prescan.main(["videos", "--report", "scan.json"]) == 0
-    code = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    label, ask, train = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
     names: dict[str, Any] = {}
-    exec(code[0], names)
+    for many, few in {"max_steps=120": "max_steps=1", "batch_size=4": "batch_size=1"}.items():
+        assert many in train
+        train = train.replace(many, few)
+    exec(train, names)
     assert [row.line for row in names["bad"]] == [5]
-    assert len(names["few"]) == 4
-    compile(code[1], "guide", "exec")
+    assert len(names["train"]) + len(names["heldout"]) == 4
+    Path("runs/own-tasks").rename("runs/own")
+    exec(ask.replace("door.mp4", "rate12.mp4"), names)
+    with pytest.raises(AnnotationError, match="line 5"):
+        exec(label, names)  # the bad line is for the reader to correct

@@ -7,15 +7,17 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
+from vcr1_lib.datasets import AnnotationError
+
 
 class RepeatedWindows(Sampler[int]):
     """Shuffle rows by (seed, epoch) and give each window of them several times in a row."""
 
     def __init__(self, num_rows: int, *, window: int, times: int, seed: int) -> None:
         if num_rows < window:
-            raise ValueError(
+            raise AnnotationError(
                 f"expected at least {window} training questions, one step's worth, got {num_rows}; "
-                "lower per_device_train_batch_size or steps_per_generation"
+                "label more, or lower per_device_train_batch_size or steps_per_generation"
             )
         self.num_rows, self.window, self.times, self.seed = num_rows, window, times, seed
         self.epoch = 0

@@ -1,0 +1,67 @@
+"""One file of moments, ready for a training run: read, looked over, some clips set apart."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vcr1_lib.datasets.by_name import read_records, split_by_video
+from vcr1_lib.datasets.mixture import find_suspects
+from vcr1_lib.datasets.records import AnnotationError, Record
+from vcr1_lib.video import read_clip
+
+log = logging.getLogger(__name__)
+
+
+def with_durations(records: Sequence[Record]) -> list[Record]:
+    """Fill in the length of clips whose annotation does not tell it, which scoring needs.
+
+    Raises:
+        FileNotFoundError: If such a clip is not there.
+        VideoError: If it cannot be read.
+    """
+    untold = dict.fromkeys(r["video"] for r in records if r.get("duration") is None)
+    seconds = {video: read_clip(video, num_frames=1).duration_seconds for video in untold}
+    return [
+        record | {"duration": seconds[record["video"]]} if record["video"] in seconds else record
+        for record in records
+    ]
+
+
+def read_moments_and_split(
+    annotations: str | Path, videos: str | Path | None = None, *, heldout: float = 0.2, **files: Any
+) -> tuple[list[Record], list[Record]]:
+    """Read one file of moments and set some of its clips apart: all that a training run needs.
+
+    What :func:`vcr1_lib.datasets.find_suspects` finds is kept, and logged as a warning.
+
+    Args:
+        annotations: As :func:`read_records` takes it.
+        videos: As :func:`read_records` takes it.
+        heldout: As :func:`split_by_video` takes it; the seed is 0, so that every run of every
+            seed is measured on the same clips.
+        **files: The other options of :func:`read_records`.
+
+    Returns:
+        Records to train on and records to measure on, all with a ``duration``.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        VideoError: If a clip whose length is not told cannot be read.
+        AnnotationError: If something else is asked than when something happens; if there are
+            fewer than two clips.
+    """
+    records = read_records(annotations, videos, **files)
+    if other := {record["task"] for record in records} - {"temporal_grounding"}:
+        raise AnnotationError(
+            f"{annotations}: expected moments, a 'query' and its 'span'; got {sorted(other)} too: "
+            "keep each task in a file of its own"
+        )
+    records = with_durations(records)
+    if len({record["video"] for record in records}) < 2:
+        raise AnnotationError(f"{annotations}: expected at least two clips, to hold one out")
+    for suspect in find_suspects(records):
+        log.warning("%s is kept, but have a look: %s", suspect.source, suspect.why)
+    return split_by_video(records, heldout=heldout)
