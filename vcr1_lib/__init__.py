@@ -25,6 +25,8 @@ A module imports only from modules above it in this list:
 ``prescan``    try a folder of videos in processes that can be killed
 ``datasets``   annotation files -> records
 ``toyworld``   synthetic clips with exact truth
+``toyworld_scenes`` clips with several visits, tracks, damage
+``toyworld_tasks`` questions about them, for every task
 ``kl``         three estimates of the distance from the reference policy
 ``grpo``       advantages, ratio, losses: pure tensor functions
 ``logprobs``   log-probabilities without the (tokens x vocabulary) matrix
