@@ -72,6 +72,13 @@ def lr_scale(step: int, steps: int, warmup: int = 40) -> float:
     return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
 
 
+def stable_then_decay(step: int, steps: int, warmup: int = 40, decay: float = 0.25) -> float:
+    """Hold the rate, then lower it linearly over the last part; half-way is then a checkpoint."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return min(1.0, max(0.02, (steps - step) / (decay * steps)))
+
+
 def train_vision(
     model: SmolVLMForConditionalGeneration,
     draw: Callable[[int], tuple[Tensor, Tensor]],
@@ -119,6 +126,7 @@ def train_language(
     lr: float,
     save_to: Path | None = None,
     bf16: bool = False,
+    schedule: Callable[[int, int], float] = lr_scale,
 ) -> None:
     """Teach questions and answers, all of a clip's behind one shared prefix.
 
@@ -129,6 +137,7 @@ def train_language(
         lr: Highest learning rate.
         save_to: Where the weights are kept meanwhile.
         bf16: Multiply matrices in bfloat16, a third faster on a CPU that has it.
+        schedule: ``(step, steps) -> share of lr``.
     """
     decay = [p for p in model.parameters() if p.ndim >= 2]
     rest = [p for p in model.parameters() if p.ndim < 2]
@@ -137,7 +146,7 @@ def train_language(
     losses: dict[str, list[float]] = defaultdict(list)
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = lr * lr_scale(step, steps)
+            group["lr"] = lr * schedule(step, steps)
         batch = batches(step)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             logps = answer_logps(model, batch).float()

@@ -30,7 +30,16 @@ from tools.many_tasks import (
     frame_times,
     lesson,
 )
-from tools.pretraining import Batch, as_video, lay_out, save, train_language, train_vision
+from tools.pretraining import (
+    Batch,
+    as_video,
+    lay_out,
+    save,
+    stable_then_decay,
+    train_language,
+    train_vision,
+)
+from vcr1_lib.models import load_model
 from vcr1_lib.toyworld import COLOURS, render
 from vcr1_lib.toyworld_scenes import (
     ALL_SHAPES,
@@ -144,11 +153,19 @@ def train(args: argparse.Namespace) -> None:
     print(f"{size:,} parameters, vocabulary {len(processor.tokenizer)}", flush=True)
     args.output.mkdir(parents=True, exist_ok=True)
     processor.save_pretrained(args.output)
+    if args.start_from is not None:
+        model.load_state_dict(load_model(args.start_from)[0].state_dict())
     draw, width = partial(draw_frames, args), len(NAMES) + 2 * PLACES
     train_vision(model, draw, probe_loss, outputs=width, steps=args.vision_steps)
     lessons = Lessons(processor, clips=args.clips, seed=args.seed)
     train_language(
-        model, lessons, steps=args.steps, lr=args.lr, save_to=args.output, bf16=args.bf16
+        model,
+        lessons,
+        steps=args.steps,
+        lr=args.lr,
+        save_to=args.output,
+        bf16=args.bf16,
+        schedule=stable_then_decay,
     )
     seconds = time.monotonic() - began
     save(model, processor, "python -m tools.train_many_tasks_model", args, seconds)
@@ -164,6 +181,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start-from", type=Path, help="a model folder to go on from")
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
     train(parser.parse_args())
 

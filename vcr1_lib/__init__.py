@@ -40,8 +40,9 @@ A module imports only from modules above it in this list:
 ``report``     before against after: did it learn?
 ``reward_panel`` asks several rewards about the same answers
 ``callbacks``  what a training run shows and writes
-``config``     the options of a run
 ``windows``    the order of training rows
+``by_task``    a mixed run, task by task
+``config``     the options of a run
 ``training``   ``VideoGRPOTrainer`` on ``transformers.Trainer``
 ``plots``      figures
 ``eval_page``  one page about an evaluation

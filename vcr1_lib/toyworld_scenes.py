@@ -167,8 +167,8 @@ def damage(frames: NDArray[np.uint8], kind: Damage, *, seed: int) -> NDArray[np.
 
     Args:
         frames: ``(F, H, W, 3)``; the sides are multiples of 16.
-        kind: ``"mosaic"`` shows coarse cells, ``"noise"`` strews grains, ``"haze"`` takes most
-            of the contrast.
+        kind: ``"mosaic"`` shows coarse cells, ``"noise"`` strews grains that stay, ``"haze"``
+            takes most of the contrast.
         seed: Of the grains.
     """
     picture = frames.astype(np.float32)
@@ -180,7 +180,7 @@ def damage(frames: NDArray[np.uint8], kind: Damage, *, seed: int) -> NDArray[np.
         means = picture[:, coarse // 2 :: coarse, coarse // 2 :: coarse]
         picture = means.repeat(coarse, 1).repeat(coarse, 2)
     else:
-        size = (len(frames), 2 * GRID, 2 * GRID, 1)
+        size = (2 * GRID, 2 * GRID, 1)
         grains = np.random.default_rng(seed).normal(0, GRAIN, size)
-        picture = picture + grains.repeat(cell // 2, 1).repeat(cell // 2, 2)
+        picture = picture + grains.repeat(cell // 2, 0).repeat(cell // 2, 1)
     return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
