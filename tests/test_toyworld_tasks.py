@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tools import build_many_tasks_data
+from vcr1_lib.datasets import read_jsonl
 from vcr1_lib.datasets.records import checked
 from vcr1_lib.prompts import QUALITY_LABELS, TEMPLATES, render_gold, render_question
 from vcr1_lib.rewards import PRESETS
-from vcr1_lib.toyworld import HELDOUT_PAIRS, TRAIN_PAIRS, Scene, render
+from vcr1_lib.toyworld import COLOURS, HELDOUT_PAIRS, TRAIN_PAIRS, Scene, render
 from vcr1_lib.toyworld_scenes import (
     DAMAGES,
     FAR_PAIRS,
@@ -36,7 +40,9 @@ from vcr1_lib.toyworld_tasks import (
     options_of,
     task_columns,
 )
+from vcr1_lib.video import read_clip
 
+SAMPLES = Path(__file__).parents[1] / "data_samples" / "many_tasks"
 SPLITS: tuple[TaskSplit, ...] = tuple(WORLDS)
 seeds = st.sampled_from(SPLITS).flatmap(
     lambda split: st.tuples(
@@ -193,3 +199,32 @@ def test_damage_shows_and_repeats(kind: Damage, size: int) -> None:
         task_columns("quality", scene, np.random.default_rng(0), damaged=True)["answer"]
         == (QUALITY_LABELS[0])
     )
+
+
+def test_the_shipped_records_are_those_the_tool_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_many_tasks_data, "write_mp4", lambda *args, **options: None)
+    for split in build_many_tasks_data.CLIPS:
+        build_many_tasks_data.build_split(tmp_path, split)
+        for name in (f"{split}.jsonl", f"chat_{split}.jsonl"):
+            assert (tmp_path / name).read_bytes() == (SAMPLES / name).read_bytes()
+        records = read_jsonl(SAMPLES / f"{split}.jsonl")
+        assert {record["task"] for record in records} == set(TEMPLATES)
+        assert all(Path(record["video"]).is_file() for record in records)
+        right = [record["answer"] for record in records if record["task"] == "quality"]
+        assert right.count(QUALITY_LABELS[0]) == right.count(QUALITY_LABELS[1])
+
+
+def test_a_shipped_track_shows_its_object_in_its_boxes() -> None:
+    """decord's pictures at the boxes' times hold the object's colour in the middle of each box."""
+    records = [r for r in read_jsonl(SAMPLES / "heldout.jsonl") if r["task"] == "tracking"]
+    for record in records[:6]:
+        clip = read_clip(record["video"], times_seconds=record["times"])
+        assert len(clip.frames) == NUM_BOXES
+        # Boxes belong to their moment, pictures to the last one shown by then: 1/4 s at most.
+        assert np.abs(clip.times_seconds - record["times"]).max() <= 0.25
+        colour = np.array(COLOURS[record["object"].split()[0]])
+        for picture, (x0, y0, x1, y1) in zip(clip.frames, record["boxes"], strict=True):
+            column, row = (int(32 * (low + high)) for low, high in ((x0, x1), (y0, y1)))
+            assert np.abs(picture[row, column] - colour).max() < 60
