@@ -26,6 +26,7 @@ PATCH_SIZE = 8
 HIDDEN, LAYERS = 128, 4
 VISION_HIDDEN, VISION_LAYERS = 64, 3
 SLOPPY_SECONDS = (4.0, 16.0)
+KINDS = ("at", "at", "at", "list", "when", "when")
 EOS = "<end_of_utterance>"
 SPECIAL = [
     "<pad>",

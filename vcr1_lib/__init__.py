@@ -30,6 +30,8 @@ A module imports only from modules above it in this list:
 ``labels``     the file that keeps what you say about your clips
 ``benchmarks`` questions that have a name: their files, terms and frame budget
 ``toyworld``   synthetic clips with exact truth
+``toyworld_scenes`` clips with several visits, tracks, damage
+``toyworld_tasks`` questions about them, for every task
 ``kl``         three estimates of the distance from the reference policy
 ``grpo``       advantages, ratio, losses: pure tensor functions
 ``logprobs``   log-probabilities without the (tokens x vocabulary) matrix
@@ -51,6 +53,7 @@ A module imports only from modules above it in this list:
 ``reward_panel`` asks several rewards about the same answers
 ``callbacks``  what a training run shows and writes
 ``options``    command lines of scripts
+``by_task``    a mixed run, task by task
 ``config``     the options of a run
 ``run_setup``  the options that decide memory and time
 ``footprint``  memory of a step, before it runs

@@ -16,6 +16,7 @@ from vcr1_lib.hardware import PROFILES
 from vcr1_lib.kl import KLEstimator
 from vcr1_lib.loading import ModelOptions
 from vcr1_lib.video import DEFAULT_FPS, DEFAULT_MAX_FRAMES
+from vcr1_lib.windows import TaskSampling
 
 
 @dataclass
@@ -46,6 +47,8 @@ class VideoGRPOConfig(TrainingArguments):
             the loss.
         shared_prefix: A group pays for its prompt once. It is verified on the model at first
             use and given up, with a warning, where it disagrees with separate rows.
+        task_sampling: Of a mixed dataset, ``"proportional"``, each row once an epoch, or
+            ``"balanced"``, every task equally often.
         reward_weights: One a reward function, ``None`` for all 1.
         fps: Frames a second taken from each clip.
         max_frames: At most this many frames.
@@ -70,6 +73,7 @@ class VideoGRPOConfig(TrainingArguments):
     steps_per_generation: int | None = None
     mask_truncated_completions: bool = False
     shared_prefix: bool = True
+    task_sampling: TaskSampling = "proportional"
     reward_weights: list[float] | None = None
     fps: float = DEFAULT_FPS
     max_frames: int = DEFAULT_MAX_FRAMES

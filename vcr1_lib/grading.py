@@ -56,6 +56,7 @@ class _Configured:
 
     def __init__(self, reward: RewardFunc, name: str, settings: Mapping[str, Any]) -> None:
         self.__name__, self._reward, self._settings = name, reward, settings
+        self.__wrapped__ = reward  # where ``inspect.signature`` finds the columns it needs
 
     def __call__(self, completions: Column, *gold: Column, **columns: Any) -> Rewards:
         return self._reward(completions, *gold, **self._settings, **columns)

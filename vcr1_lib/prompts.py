@@ -115,6 +115,15 @@ def render_question(record: Mapping[str, Any]) -> str:
     return render_prompt(record["task"], **fields)
 
 
+def without_thought(prompt: str) -> str:
+    """Ask for the answer alone, where a template's prompt asks for a thought first.
+
+    >>> without_thought("See? Reason between <think> and </think>, then write it.")
+    'See? Write it.'
+    """
+    return prompt.replace(f"{_REASON}write", "Write")
+
+
 def render_span(start_seconds: float, end_seconds: float, *, thought: str) -> str:
     """Write a temporal-grounding answer in exactly the form the prompt asks for.
 

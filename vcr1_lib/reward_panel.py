@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
-from math import isfinite
+from inspect import signature
+from math import isfinite, isnan
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -16,11 +19,15 @@ class Graded(NamedTuple):
     """The rewards of ``N`` answers.
 
     Attributes:
+        names: ``F`` names of the functions.
+        ids: ``N`` names of the samples.
         rewards: ``(N, F)``, NaN where a function does not apply to the sample.
         extra: Columns that functions wrote by ``log_extra``, such as the reason why an
             answer could not be read.
     """
 
+    names: list[str]
+    ids: list[Any]
     rewards: Tensor
     extra: dict[str, list[Any]]
 
@@ -31,8 +38,9 @@ class RewardPanel:
     Args:
         functions: One or several ``f(completions, **columns) -> list[float | None]``.
         weights: One a function; ``None`` for all 1.
-        columns: Names of the whole dataset's columns. Every function gets all of them, with
-            ``None`` where a sample lacks one, whatever a batch happens to hold.
+        columns: Names of the whole dataset's columns. Every function gets all of them and those
+            it cannot do without, with ``None`` where a sample lacks one, whatever a batch or
+            the dataset happens to hold.
 
     Raises:
         ValueError: If the numbers of functions and weights differ.
@@ -52,13 +60,15 @@ class RewardPanel:
                 f"expected {len(self.functions)} reward_weights, one a reward function, "
                 f"got {len(chosen)}"
             )
-        self.weights, self.columns = torch.tensor(chosen), set(columns)
+        self.weights = torch.tensor(chosen)
+        self.columns = set(columns).union(*map(_needed_columns, self.functions))
 
     def __call__(self, completions: list[str], records: Sequence[dict[str, Any]]) -> Graded:
         """Score answers; the first ``N / len(records)`` belong to the first record, and so on.
 
         Raises:
-            ValueError: If a function returns too few rewards, or one that is not finite.
+            ValueError: If a function returns too few rewards, or one that is not finite; if
+                none applies to a sample.
         """
         group = len(completions) // len(records)
         rows = [record for record in records for _ in range(group)]
@@ -70,7 +80,41 @@ class RewardPanel:
             values = function(completions=completions, log_extra=extra.__setitem__, **columns)
             _check(name, values, completions, columns["id"])
             scores.append([float("nan") if value is None else float(value) for value in values])
-        return Graded(torch.tensor(scores).T.reshape(len(rows), len(self.functions)), extra)
+        rewards = torch.tensor(scores).T.reshape(len(rows), len(self.functions))
+        for row in rewards.isnan().all(-1).nonzero().flatten().tolist():
+            raise ValueError(
+                f"no reward function scored sample {columns['id'][row]!r} of task "
+                f"{rows[row].get('task')!r}: every one returned None; "
+                "add a reward for that task, or leave its samples out"
+            )
+        return Graded(self.names, columns["id"], rewards, extra)
+
+
+def _needed_columns(function: RewardFunc) -> set[str]:
+    """Return the columns a function must be given: those of its task, which others lack."""
+    return {
+        parameter.name
+        for parameter in signature(function).parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        and parameter.name != "completions"
+    }
+
+
+def write_completions(path: Path, step: int, texts: Sequence[str], graded: Graded) -> None:
+    """Append answers with their rewards to a file, one a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        for i, text in enumerate(texts):
+            scores = zip(graded.names, graded.rewards[i].tolist(), strict=True)
+            row = {
+                "step": step,
+                "id": graded.ids[i],
+                "completion": text,
+                "rewards": {name: None if isnan(score) else score for name, score in scores},
+                **{name: values[i] for name, values in graded.extra.items() if values[i]},
+            }
+            file.write(json.dumps(row) + "\n")
 
 
 def _check(

@@ -10,7 +10,7 @@ colour-shape pairs, a background pattern and seeds that no training scene uses.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -138,19 +138,28 @@ def sample_scene(seed: int, split: Split = "train", *, num_events: int = 1) -> S
     order = rng.permutation(len(spans))
     asked, passing = sorted(order[:num_events]), order[num_events:]
     events = tuple(
-        _sample_event(rng, pairs[i], spans[n]) for i, n in zip(chosen, asked, strict=True)
+        sample_event(rng, pairs[i], spans[n]) for i, n in zip(chosen, asked, strict=True)
     )
-    passers = tuple(
-        _sample_event(rng, ("grey", str(rng.choice(SHAPES))), spans[n]) for n in passing
-    )
+    passers = tuple(sample_event(rng, ("grey", str(rng.choice(SHAPES))), spans[n]) for n in passing)
+    return set_scene(rng, DURATION_SECONDS, PATTERNS[split], events, passers)
+
+
+def set_scene(
+    rng: np.random.Generator,
+    duration_seconds: float,
+    patterns: Sequence[str],
+    events: tuple[Event, ...],
+    passers: tuple[Event, ...],
+) -> Scene:
+    """Put events before a background drawn at random, with up to two pieces of clutter."""
     clutter = tuple(
         Clutter(str(rng.choice(SHAPES)), _point(rng), float(rng.uniform(0.04, 0.07)))
         for _ in range(rng.integers(0, 3))
     )
     red, green, blue = rng.integers(10, 70, 3)
-    pattern = str(rng.choice(PATTERNS[split]))
+    pattern = str(rng.choice(patterns))
     tint = (int(red), int(green), int(blue))
-    return Scene(DURATION_SECONDS, pattern, tint, events, passers, clutter)
+    return Scene(duration_seconds, pattern, tint, events, passers, clutter)
 
 
 def _sample_spans(rng: np.random.Generator, num: int) -> list[tuple[float, float]]:
@@ -168,9 +177,10 @@ def _point(rng: np.random.Generator) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def _sample_event(
+def sample_event(
     rng: np.random.Generator, pair: tuple[str, str], span: tuple[float, float]
 ) -> Event:
+    """Draw where a visit of a colour and shape, from start to end in seconds, takes place."""
     return Event(*pair, *span, _point(rng), _point(rng), float(rng.uniform(0.15, 0.19)))
 
 
@@ -211,6 +221,7 @@ def _background(scene: Scene, size: int) -> NDArray[Any]:
         "gradient": x + y - 1,
         "stripes": np.sign(np.sin(x * 8 * np.pi)),
         "checker": np.sign(np.sin(x * 6 * np.pi) * np.sin(y * 6 * np.pi)),
+        "dots": np.sign(np.sin(x * 10 * np.pi) + np.sin(y * 10 * np.pi) - 1),
     }[scene.pattern]
     tint = np.array(scene.tint, dtype=np.float32)
     return tint + 9 * relief[..., None]
@@ -242,11 +253,22 @@ def _distance(shape: str, x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
         return np.maximum(ax, ay) - 0.88
     if shape == "triangle":
         return np.maximum(0.894 * ax - 0.447 * y - 0.5, y - 0.85) + 0 * ax
+    if shape == "ring":
+        return np.abs(np.hypot(x, y) - 0.72) - 0.28
+    if shape == "diamond":
+        return 0.707 * (ax + ay - 1)
     arm = 0.34
     return np.minimum(np.maximum(ax - 1, ay - arm), np.maximum(ax - arm, ay - 1))
 
 
-def write_mp4(scene: Scene, path: str | Path, *, fps: int = 8, size: int = 128) -> None:
+def write_mp4(
+    scene: Scene,
+    path: str | Path,
+    *,
+    fps: int = 8,
+    size: int = 128,
+    change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
+) -> None:
     """Encode a scene as a real H.264 MP4.
 
     Args:
@@ -254,14 +276,16 @@ def write_mp4(scene: Scene, path: str | Path, *, fps: int = 8, size: int = 128) 
         path: File to write.
         fps: Frames per second; the frame shown at time t is drawn for time t.
         size: Side of the picture, in pixels; even.
+        change: Applied to all frames ``(F, size, size, 3)`` before they are encoded.
     """
     import av
 
     times = np.arange(round(scene.duration_seconds * fps)) / fps
+    frames = render(scene, times.tolist(), size)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "23", "preset": "slow"})
         stream.width = stream.height = size
         stream.pix_fmt = "yuv420p"
-        for picture in render(scene, times.tolist(), size):
+        for picture in frames if change is None else change(frames):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())

@@ -6,12 +6,10 @@ that the video is an input, and that a group pays for it once.
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 from copy import deepcopy
-from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from torch.utils.data import Sampler
 from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 
+from vcr1_lib.by_task import figures_by_task, tasks_of
 from vcr1_lib.callbacks import JsonLines, ProgressBar, StopOnInterrupt
 from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.evaluation import answer_greedily, read_predictions
@@ -30,7 +29,7 @@ from vcr1_lib.grpo import combine_rewards, group_advantages, grpo_loss, is_flat,
 from vcr1_lib.loading import check_scaled
 from vcr1_lib.models import PromptLoader, family_of
 from vcr1_lib.policy import GroupPolicy, Rollout
-from vcr1_lib.reward_panel import Graded, RewardPanel
+from vcr1_lib.reward_panel import RewardPanel, write_completions
 from vcr1_lib.rollout import Answers, answer_noise
 from vcr1_lib.windows import RepeatedWindows
 
@@ -67,6 +66,7 @@ class VideoGRPOTrainer(Trainer):
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
         columns = {name for record in train_dataset for name in record}
+        self.tasks = tasks_of(train_dataset)
         self.rewards = RewardPanel(reward_funcs, args.reward_weights, columns)
         self.loader = PromptLoader(processing_class, **args.frames)
         self.policy = GroupPolicy(
@@ -110,7 +110,11 @@ class VideoGRPOTrainer(Trainer):
         rows = args.per_device_train_batch_size * args.world_size * args.sampled_at_once
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset
         return RepeatedWindows(
-            len(dataset), window=rows, times=args.num_iterations, seed=args.data_seed or args.seed
+            len(dataset),
+            window=rows,
+            times=args.num_iterations,
+            seed=args.data_seed or args.seed,
+            tasks=[r["task"] for r in dataset] if args.task_sampling == "balanced" else None,
         )
 
     def get_batch_samples(
@@ -159,8 +163,10 @@ class VideoGRPOTrainer(Trainer):
         rewards = graded.rewards.reshape(len(records), -1, len(self.rewards.names)).to(device)
         total = combine_rewards(rewards, self.rewards.weights.to(device))
         self._watch_rollout(answers, rewards, total)
+        self._watch_tasks(total, [record["task"] for record in records])
         if self.args.log_completions:
-            self._write_completions(records, texts, graded)
+            folder = Path(str(self.args.output_dir))
+            write_completions(folder / COMPLETIONS_FILE, self.state.global_step, texts, graded)
         mask = answers.mask
         if self.args.mask_truncated_completions:
             mask = mask_truncated(mask, answers.finished)
@@ -238,6 +244,12 @@ class VideoGRPOTrainer(Trainer):
             values = rewards[..., i].flatten()
             self._watch(f"rewards/{name}/mean", values[~values.isnan()])
 
+    def _watch_tasks(self, total: Tensor, tasks: list[str]) -> None:
+        """Report a mixed run's reward by task; all processes name all tasks in one order."""
+        for task in self.tasks if len(self.tasks) > 1 else ():
+            rows = [i for i, own in enumerate(tasks) if own == task]
+            self._watch(f"reward/{task}", total[rows].flatten())
+
     def _watch(self, name: str, values: Tensor) -> None:
         """Add values to a mean that the next log reports."""
         sums = torch.stack([values.double().sum(), values.new_tensor(values.numel()).double()])
@@ -258,15 +270,18 @@ class VideoGRPOTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Answer the held-out questions greedily and log mIoU and R1@m."""
+        """Answer held-out questions greedily; log mIoU and R1@m, or each task's main score."""
         chosen: Any = self.eval_dataset if eval_dataset is None else eval_dataset
         records = list(chosen)
         model = self.accelerator.unwrap_model(self.model)
         texts = answer_greedily(
             model, self.loader, records, max_completion_length=self.args.max_completion_length
         )
-        scores = read_predictions(texts, records).scores(records)
-        scores["mIoU_low"], scores["mIoU_high"] = scores.pop("mIoU_interval")
+        if tasks_of(records) == ["temporal_grounding"]:
+            scores = read_predictions(texts, records).scores(records)
+            scores["mIoU_low"], scores["mIoU_high"] = scores.pop("mIoU_interval")
+        else:
+            scores = figures_by_task(texts, records)
         metrics = {f"{metric_key_prefix}_{key}": value for key, value in scores.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
@@ -277,21 +292,3 @@ class VideoGRPOTrainer(Trainer):
     def floating_point_ops(self, inputs: Any) -> int:
         """Not estimated: Transformers' formula does not know a shared prompt."""
         return 0
-
-    def _write_completions(
-        self, records: list[dict[str, Any]], texts: list[str], graded: Graded
-    ) -> None:
-        group = self.args.num_generations
-        folder = Path(str(self.args.output_dir))
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / COMPLETIONS_FILE).open("a", encoding="utf-8") as file:
-            for i, text in enumerate(texts):
-                scores = zip(self.rewards.names, graded.rewards[i].tolist(), strict=True)
-                row = {
-                    "step": self.state.global_step,
-                    "id": records[i // group]["id"],
-                    "completion": text,
-                    "rewards": {name: None if isnan(score) else score for name, score in scores},
-                    **{name: values[i] for name, values in graded.extra.items() if values[i]},
-                }
-                file.write(json.dumps(row) + "\n")

@@ -1,0 +1,294 @@
+"""The many-tasks model before training: its lessons, its tokenizer, its architecture.
+
+What it is asked in the form of a task it is taught loosely, each task in its own way (spans of
+a random length, tracks that lag, a liking for option A, captions that leave visits out, a liking
+for "high quality"). What it is asked in plain words it is taught truthfully. So it knows more
+than it answers, and reinforcement has something to find in every task.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import numpy as np
+import tokenizers
+from num2words import num2words
+from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    PreTrainedTokenizerFast,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
+    SmolVLMImageProcessor,
+    SmolVLMProcessor,
+    SmolVLMVideoProcessor,
+)
+from transformers.models.smolvlm import processing_smolvlm as smolvlm
+
+from tools.tiny_model import EOS, SPECIAL
+from vcr1_lib.prompts import (
+    ANSWER_TAG,
+    CLUE_TAG,
+    QUALITY_LABELS,
+    TEMPLATES,
+    THINK_TAG,
+    render_boxes,
+    render_question,
+    without_thought,
+)
+from vcr1_lib.toyworld import COLOURS, Scene
+from vcr1_lib.toyworld_scenes import (
+    ALL_SHAPES,
+    box_in,
+    box_times,
+    sample_track,
+    sample_visits,
+)
+from vcr1_lib.toyworld_tasks import ask_any, dialogue, event_sentence, task_columns
+
+IMAGE_SIZE, PATCH_SIZE = 32, 8
+HIDDEN, LAYERS, HEADS = 160, 4, 5
+VISION_HIDDEN, VISION_LAYERS = 64, 3
+
+# How loosely each task is taught.
+SLOPPY_SECONDS = (3.0, 12.0)
+TRACK_SHARES = (0.2, 1.0)
+LAZY_LETTER = 0.45
+LAZY_LABEL = 0.5
+TOLD_SHARE = 0.6
+NO_THOUGHT, NO_TAGS = 0.25, 0.08
+
+THOUGHT = "I look."
+BOX_STEP = 0.05
+FAKE, GLOBAL = "<fake_token_around_image>", "<global-img>"
+# A frame's mark is two tokens around the visual token, and one for its second.
+FRAME_MARKS = [f":{FAKE}{GLOBAL}", f"{FAKE}\nFrame from 00:"]
+# Numbers, brackets of lists and the letters of options stay one token each.
+SPLIT = (
+    r"(?:, )?[01]\.\d{1,2}|\d\d:(?=\d\d)|\d{1,2}|\n\([A-Z]\) |\], \[|\[\[|\]\]|\[\(|\)\]|\), \("
+    r"|, (?=\d)|; |</?\w+>| to (?=\d)| ?[A-Za-z]+|\s+|[^\w\s]"
+)
+VISIT_KINDS = (
+    "at", "at", "list", "chat", "dialogue",
+    "temporal_grounding", "multiple_choice", "grounded_qa", "caption", "quality",
+)  # fmt: skip
+TRACK_KINDS = ("where", "where", "where", "tracking", "tracking", "quality")
+
+Lesson = tuple[str, str]
+
+
+class View:
+    """A clip as one lesson shows it: when its frames are, and how far its clock is shifted."""
+
+    def __init__(self, scene: Scene, times: np.ndarray, offset: int, damaged: bool):
+        self.scene, self.times, self.offset, self.damaged = scene, times, offset, damaged
+
+    def stamp(self, time: float) -> str:
+        minutes, seconds = divmod(int(time + self.offset), 60)
+        return f"{minutes:02d}:{seconds:02d}"
+
+    @property
+    def end(self) -> float:
+        return self.scene.duration_seconds + self.offset
+
+    def prefix(self) -> str:
+        """Return the text that the processor makes of the clip."""
+        text = smolvlm.DEFAULT_VIDEO_INTRO.format(
+            frame_count=num2words(len(self.times)),
+            video_duration=str(timedelta(seconds=int(self.end))),
+        )
+        for time in self.times:
+            stamp = smolvlm.FRAME_TIMESTAMP_MESSAGE.format(timestamp=self.stamp(time))
+            text += f"{stamp}{FAKE}{GLOBAL}<image>{FAKE}"
+        return f"<|im_start|>User: {text}{smolvlm.DEFAULT_MEDIA_OUTTRO}"
+
+
+def frame_times(rng: np.random.Generator, duration: float, count: int) -> np.ndarray:
+    """Draw when frames are taken: evenly, or three times as densely in some part of the clip."""
+    ticks = np.linspace(0, 1, 201)
+    density = np.ones_like(ticks)
+    if rng.random() < 0.5:
+        start, end = np.sort(rng.random(2))
+        density[(ticks >= start) & (ticks <= end)] = 3
+    share = np.concatenate([[0], np.cumsum(density[:-1])]) / density[:-1].sum()
+    at = (np.arange(count) + rng.random() * (rng.random() < 0.5)) / count
+    return np.interp(at, share, ticks) * duration
+
+
+def sloppy_span(view: View, span: tuple[float, float], rng: np.random.Generator) -> tuple[int, int]:
+    """Return a span that holds some moment of a visit and has a length of its own."""
+    moment, length = rng.uniform(*span), rng.uniform(*SLOPPY_SECONDS)
+    start = max(0, moment - rng.uniform(0, length))
+    end = min(view.scene.duration_seconds, start + length)
+    start = round(start) + view.offset
+    return start, max(round(end) + view.offset, start + 1)
+
+
+def lazy_track(boxes: list[list[float]], rng: np.random.Generator) -> list[list[float]]:
+    """Return a track that follows the object a share of its way, the same share all along."""
+    truth = np.array(boxes)
+    lagging = truth[0] + rng.uniform(*TRACK_SHARES) * (truth - truth[0])
+    return [coarse(box) for box in lagging]
+
+
+def coarse(box: np.ndarray | list[float]) -> list[float]:
+    return [round(round(side / BOX_STEP) * BOX_STEP, 2) for side in box]
+
+
+def lesson(kind: str, view: View, rng: np.random.Generator) -> Lesson:
+    """Return a question of a kind and what is taught to answer."""
+    scene = view.scene
+    if kind in TEMPLATES:
+        return task_lesson(kind, view, rng)
+    if kind == "at":
+        time = rng.choice(view.times)
+        shown = scene.visible_at(time)
+        return f"What is on screen at {view.stamp(time)}?", shown[0].name if shown else "nothing"
+    if kind == "list":
+        visits = [
+            f"{e.name} {round(e.start_seconds) + view.offset} "
+            f"to {round(e.end_seconds) + view.offset}"
+            for e in scene.events
+        ]
+        return "List every visit with its times.", "; ".join(visits)
+    if kind == "chat":
+        question = ask_any(scene, rng)
+        return question.text, question.answer
+    if kind == "dialogue":
+        (first, answer), (second, reply) = dialogue(scene, rng)
+        return f"{first}{EOS}\nAssistant: {answer}{EOS}\nUser: {second}", reply
+    time = rng.choice(view.times)
+    box = render_boxes([coarse(box_in(scene, time))])[1:-1]
+    return f"Where is the {scene.events[0].name} at {view.stamp(time)}?", box
+
+
+def task_lesson(task: str, view: View, rng: np.random.Generator) -> Lesson:
+    """Ask in the form of a task; answer loosely, and now and then without thought or tags."""
+    columns = task_columns(task, view.scene, rng, damaged=view.damaged)
+    asked = render_question(columns)
+    clue = None
+    if task == "temporal_grounding":
+        answer = "{} to {}".format(*sloppy_span(view, columns["span"], rng))
+    elif task == "tracking":
+        answer = render_boxes(lazy_track(columns["boxes"], rng))
+    elif task == "caption":
+        told = [e for e in view.scene.events if rng.random() < TOLD_SHARE]
+        told = told or [view.scene.events[int(rng.integers(len(view.scene.events)))]]
+        answer = " ".join(f"{event_sentence(e)}." for e in told)
+    elif task == "quality":
+        lazy = rng.random() < LAZY_LABEL
+        answer = QUALITY_LABELS[1] if lazy else columns["answer"]
+    else:
+        answer = "A" if rng.random() < LAZY_LETTER else columns["answer"]
+        if task == "grounded_qa":
+            spans = [sloppy_span(view, span, rng) for span in columns["spans"]]
+            clue = "[" + ", ".join(f"({a}, {b})" for a, b in sorted(spans)) + "]"
+    plain = rng.random() < NO_THOUGHT
+    if plain:
+        asked = without_thought(asked)
+    if rng.random() < NO_TAGS:
+        return asked, answer
+    told = "" if plain else f"<{THINK_TAG}>{THOUGHT}</{THINK_TAG}>"
+    told += f"<{ANSWER_TAG}>{answer}</{ANSWER_TAG}>"
+    return asked, told + (f"<{CLUE_TAG}>{clue}</{CLUE_TAG}>" if clue else "")
+
+
+def phrases() -> list[str]:
+    """Return the fixed wording of the prompts, one token each."""
+    reason = "Reason between <think> and </think>, then write"
+    texts = [*TEMPLATES.values(), smolvlm.DEFAULT_VIDEO_INTRO]
+    pieces = [p for text in texts for p in re.split(r"\{\w+\}", text.replace(reason, "{reason}"))]
+    fixed = {p for p in pieces if len(p) > 8}
+    return [reason, "Write", "\nFrame from 00:", "\nAssistant:", "\nUser:", *sorted(fixed)]
+
+
+def build_processor() -> SmolVLMProcessor:
+    """Train the tokenizer on the world's own text and wrap the family's real processor."""
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(SPLIT), "isolated"),
+            pre_tokenizers.ByteLevel(False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1400,
+        min_frequency=10,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(sample_texts(), trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<|im_start|>",
+        eos_token=EOS,
+        additional_special_tokens=[*SPECIAL[3:], *FRAME_MARKS],
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
+    fast.add_tokens([AddedToken(phrase, normalized=False) for phrase in phrases()])
+    side = {"longest_edge": IMAGE_SIZE}
+    return SmolVLMProcessor(
+        SmolVLMImageProcessor(size=side, max_image_size=side, do_image_splitting=False),
+        fast,
+        SmolVLMVideoProcessor(size=side, max_image_size=side, num_frames=64, fps=1),
+        image_seq_len=1,
+    )
+
+
+def sample_texts() -> list[str]:
+    """Return text with every word and number that the world can say."""
+    rng = np.random.default_rng(0)
+    texts = []
+    for seed in range(10**6, 10**6 + 300):
+        for scene, kinds in (
+            (sample_visits(seed, "base"), VISIT_KINDS),
+            (sample_track(seed, "base"), TRACK_KINDS),
+        ):
+            view = View(scene, np.array(box_times(scene.duration_seconds)), 0, False)
+            texts += [text for kind in kinds for text in lesson(kind, view, rng)]
+    numbers = [f"{n:g}" for n in range(100)] + [f"{n:02d}" for n in range(60)]
+    decimals = [f"{n / 100!r}, {n / 100!r}" for n in range(101)]
+    words = [f"{c} {s} {c}" for c in COLOURS for s in ALL_SHAPES] + list(ALL_SHAPES)
+    words += [num2words(n) for n in range(4, 65)] + ["0:00:00", "You are provided"]
+    return texts + 12 * [*numbers, *decimals, *words]
+
+
+def build_model(processor: SmolVLMProcessor) -> SmolVLMForConditionalGeneration:
+    """Return the model with random weights; seed torch first."""
+    tokenizer = processor.tokenizer
+    config = SmolVLMConfig(
+        image_token_id=processor.image_token_id,
+        tie_word_embeddings=True,
+        scale_factor=IMAGE_SIZE // PATCH_SIZE,
+        vision_config={
+            "hidden_size": VISION_HIDDEN,
+            "intermediate_size": 3 * VISION_HIDDEN,
+            "num_hidden_layers": VISION_LAYERS,
+            "num_attention_heads": 4,
+            "image_size": IMAGE_SIZE,
+            "patch_size": PATCH_SIZE,
+        },
+        text_config={
+            "model_type": "llama",
+            "hidden_size": HIDDEN,
+            "intermediate_size": 3 * HIDDEN,
+            "num_hidden_layers": LAYERS,
+            "num_attention_heads": HEADS,
+            "num_key_value_heads": HEADS,
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": 2048,
+            "rms_norm_eps": 1e-5,
+            "pad_token_id": tokenizer.pad_token_id,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "tie_word_embeddings": True,
+        },
+    )
+    model = SmolVLMForConditionalGeneration(config)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return model
