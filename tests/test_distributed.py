@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from safetensors.torch import load_file
 
 from vcr1_lib.loading import load_model
 
+NEEDS_DEEPSPEED = pytest.mark.skipif(
+    find_spec("deepspeed") is None, reason="deepspeed is not installed (it is not in the lock)"
+)
 CHILD = Path(__file__).parent / "two_processes.py"
 
 
@@ -31,6 +35,8 @@ def step(processes: int, *arguments: str) -> None:
         ("grpo", "flat", "ddp"),
         ("dapo", "all", "fsdp2"),
         ("grpo", "flat", "fsdp2"),
+        pytest.param("dapo", "all", "zero2", marks=NEEDS_DEEPSPEED),
+        pytest.param("grpo", "flat", "zero3", marks=NEEDS_DEEPSPEED),
     ],
 )
 def test_two_processes_make_the_step_of_one(

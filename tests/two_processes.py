@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -37,6 +38,17 @@ def flat_on_the_first_rows(completions: list[str], id: list[str], **columns: obj
     return [0.5 if flat else iou for flat, iou in zip(odd, ious, strict=True)]
 
 
+def zero_options(engine: str) -> dict[str, Any]:
+    """Return the options that let DeepSpeed shard, if that is the engine."""
+    if not engine.startswith("zero"):
+        return {}
+    os.environ |= {"ACCELERATE_USE_DEEPSPEED": "true", "DS_ACCELERATOR": "cpu"}
+    auto = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
+    stage = {"stage": int(engine[-1])}
+    untested = {"zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False}
+    return {"deepspeed": {"zero_optimization": stage} | untested | dict.fromkeys(auto, "auto")}
+
+
 def shard_on_cpu() -> None:
     """Let accelerate shard by FSDP2 as it would on GPUs; it refuses to on a CPU, torch does not."""
     os.environ |= FSDP2
@@ -45,7 +57,12 @@ def shard_on_cpu() -> None:
 
 def whole(weight: torch.Tensor) -> torch.Tensor:
     """Gather a sharded weight."""
-    return weight.full_tensor() if isinstance(weight, DTensor) else weight.clone()
+    if hasattr(weight, "ds_id"):
+        import deepspeed
+
+        with deepspeed.zero.GatheredParameters([weight]):
+            return weight.detach().clone()
+    return weight.full_tensor() if isinstance(weight, DTensor) else weight.detach().clone()
 
 
 def main() -> None:
@@ -61,16 +78,17 @@ def main() -> None:
         fps=1, max_frames=24, optim="sgd", learning_rate=1.0, max_grad_norm=0.0, warmup_steps=0,
         lr_scheduler_type="constant", loss_type=loss_type, use_cpu=True, disable_tqdm=True,
         save_strategy="no", ddp_timeout=120,
+        per_device_train_batch_size=GROUPS // int(os.environ["WORLD_SIZE"]), **zero_options(engine),
     )  # fmt: skip
-    config.per_device_train_batch_size = GROUPS // config.world_size
     rewards = [flat_on_the_first_rows] if flat else [format_reward, temporal_iou_reward]
     if engine == "fsdp2":
         shard_on_cpu()
     trainer = VideoGRPOTrainer(model, rewards, config, records[:GROUPS], None, processor)
     assert bool(trainer.is_fsdp_enabled) == (engine == "fsdp2")
+    assert bool(trainer.is_deepspeed_enabled) == engine.startswith("zero")
     trainer.train()
     inner = trainer.accelerator.unwrap_model(trainer.model)
-    weights = {n: whole(p.detach()) for n, p in inner.named_parameters() if p.requires_grad}
+    weights = {n: whole(p) for n, p in inner.named_parameters() if p.requires_grad}
     if trainer.is_world_process_zero():
         save_file(weights, folder / f"{config.world_size}.safetensors")
     trainer.accelerator.end_training()
