@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import distributed, nn
 from torch.distributed.fsdp import FSDPModule
-from transformers.integrations import is_deepspeed_zero3_enabled
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 
 def is_sharded(model: nn.Module) -> bool:
