@@ -139,7 +139,9 @@ def _check(shape: Shape, setup: Setup, video: Video) -> int:
     packed = row * ((3 * shape.intermediate + 4 * shape.hidden) * size + row * (1 + size))
     scores = min(setup.num_generations * answer * shape.vocab, CHUNK_SCORES)
     alone = answer * shape.vocab * (size + 8)
-    return max(_tower_forward(shape, setup, video), alone, packed + scores * 12)
+    return max(
+        _tower_forward(shape, setup, video), alone, packed + scores * (8 if size == 4 else 12)
+    )
 
 
 def _logits(shape: Shape, setup: Setup) -> int:
