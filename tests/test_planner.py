@@ -253,7 +253,7 @@ def test_a_model_in_a_folder_is_planned_for() -> None:
 def test_the_recorded_predictions_are_within_a_fifth() -> None:
     text = (ROOT / "benchmarks" / "results" / "planner.json").read_text(encoding="utf-8")
     rows = [row for case in json.loads(text)["cases"].values() for row in case]
-    assert len(rows) >= 14
+    assert len(rows) >= 9
     assert all(abs(row["predicted_bytes"] / row["measured_bytes"] - 1) < 0.2 for row in rows)
 
 

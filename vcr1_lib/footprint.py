@@ -45,7 +45,7 @@ class Footprint(NamedTuple):
         sampling: What prefill or decoding adds to the cache.
         vision: Pixels and activations of the tower while it encodes.
         features: Pixels and encoded video, kept through the step.
-        check: At first use a group is scored answer by answer too, with all its logits.
+        check: At first use a group is scored packed and answer by answer, without gradient.
         accumulates: Whether gradients wait while activations grow.
         margin: Assumed: context, workspaces, fragmentation.
     """
@@ -126,10 +126,21 @@ def footprint(shape: Shape, setup: Setup, video: Video, *, margin: int = MARGIN)
         vision=batch * tower,
         features=batch
         * (prompt * shape.hidden * size * (1 + shape.deepstack) + _pixels(shape, video)),
-        # One answer's logits, and twice in fp32; or the tower.
-        check=max(answer * shape.vocab * (size + 8), tower) if shared else 0,
+        check=batch * _check(shape, setup, video) if shared else 0,
         accumulates=setup.gradient_accumulation_steps > 1,
         margin=margin,
+    )
+
+
+def _check(shape: Shape, setup: Setup, video: Video) -> int:
+    """Return the most of encoding again, one answer with its logits, and the packed row."""
+    size, answer = setup.compute_bytes, setup.max_completion_length
+    row = video.prompt_tokens + setup.num_generations * answer
+    packed = row * ((3 * shape.intermediate + 4 * shape.hidden) * size + row * (1 + size))
+    scores = min(setup.num_generations * answer * shape.vocab, CHUNK_SCORES)
+    alone = answer * shape.vocab * (size + 8)
+    return max(
+        _tower_forward(shape, setup, video), alone, packed + scores * (8 if size == 4 else 12)
     )
 
 
