@@ -60,6 +60,7 @@ SHAPES = {
     "P=4000": Shape(62),
     "P=600, G=4": Shape(9, group=4, rounds=2),
     "P=600, G=16": Shape(9, group=16, rounds=2),
+    "P=2000, G=16": Shape(31, group=16, rounds=2, systems=("shared",)),
     "P=600, R=16": Shape(9, length=16),
     "P=600, R=64": Shape(9, length=64),
     "P=600, R=128": Shape(9, length=128),
@@ -267,10 +268,17 @@ def median(result: dict[str, Any], shape: str, system: str, key: str) -> float |
 
 def doubling(result: dict[str, Any]) -> dict[str, float]:
     """Return what twice as many answers cost our update, as a factor."""
-    shapes = GROWTH["answers a group (P = 600, R = 32)"]
-    cost = {g: median(result, shape, "shared", "update_seconds") for g, shape in shapes.items()}
-    return {f"G={a} to {b}": round(cost[b] / cost[a], 2) for a, b in pairwise(cost)
-            if cost[a] and cost[b]}  # fmt: skip
+    pairs = {
+        "P=600, G=4 to 8": ("P=600, G=4", "P=600"),
+        "P=600, G=8 to 16": ("P=600", "P=600, G=16"),
+        "P=2000, G=8 to 16": ("P=2000", "P=2000, G=16"),
+    }
+    found = {}
+    for name, pair in pairs.items():
+        few, many = (median(result, shape, "shared", "update_seconds") for shape in pair)
+        if few and many:
+            found[name] = round(many / few, 2)
+    return found
 
 
 def draw(result: dict[str, Any]) -> None:
