@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import get_peft_model
 from torch import Tensor, nn
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from vcr1_lib.groups import encode_prompts, score_groups, take
 from vcr1_lib.grpo import group_advantages, grpo_loss
+from vcr1_lib.loading import ModelOptions, four_bit_config, keep_gradient, lora_config
 from vcr1_lib.rollout import answer_noise, sample_groups
 from vcr1_lib.separate_rows import sample_rows, score_rows
 
@@ -60,7 +61,6 @@ TINY_VISION = VISION | {
 GRID = {"3b": (16, 30, 30), "7b": (16, 30, 30), "tiny": (2, 4, 4)}
 LENGTH = {"3b": 200, "7b": 200, "tiny": 5}
 GROUP, STEPS, WARMUP = 8, 4, 1
-ADAPTED = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
 
 
 def build(size: str, device: str, weights: str) -> nn.Module:
@@ -77,31 +77,22 @@ def build(size: str, device: str, weights: str) -> nn.Module:
         model = Qwen2_5_VLForConditionalGeneration(config)
     torch.set_default_dtype(torch.float32)
     if weights == "nf4":
-        quantise(model.model.language_model.layers)
-    model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=ADAPTED))
+        model = quantise(model, device)
+    model = get_peft_model(model, lora_config(ModelOptions()))
     model.enable_input_require_grads()
     model.get_base_model().activation_checkpointing_enable({"use_reentrant": False})
     return model.to(device)
 
 
-def quantise(layers: nn.Module) -> None:
-    """Replace every linear layer by its NF4 form with double quantisation."""
-    import bitsandbytes as bnb
-
-    for parent in list(layers.modules()):
-        for name, layer in list(parent.named_children()):
-            if isinstance(layer, nn.Linear):
-                small = bnb.nn.Linear4bit(
-                    layer.in_features, layer.out_features, layer.bias is not None,
-                    compute_dtype=torch.bfloat16, quant_type="nf4", compress_statistics=True,
-                    device="meta",
-                )  # fmt: skip
-                small.weight = bnb.nn.Params4bit(
-                    layer.weight.data, requires_grad=False, quant_type="nf4",
-                    compress_statistics=True,
-                )  # fmt: skip
-                small.bias = layer.bias
-                setattr(parent, name, small.to(layer.weight.device))
+def quantise(model: Any, device: str) -> Any:
+    """Return the model with the four-bit weights that ``load_model`` would give it."""
+    four_bits = four_bit_config(ModelOptions(), torch.bfloat16)
+    small = type(model).from_pretrained(
+        None, config=model.config, state_dict=model.state_dict(), dtype=torch.bfloat16,
+        quantization_config=four_bits, device_map={"": device},
+    )  # fmt: skip
+    keep_gradient(small)
+    return small
 
 
 def prompt_of(config: Any, size: str, device: str) -> dict[str, Tensor]:
@@ -147,12 +138,14 @@ def measure(size: str, device: str, weights: str, way: str) -> dict[str, Any]:
         began = synchronise(device)
         noise = answer_noise(0, step, [0], group=GROUP, length=LENGTH[size])
         options: dict[str, Any] = {"noise": noise, "eos_token_id": -1, "banned": banned}
+        model.eval()  # in training mode, checkpointing would refuse the cache
         with torch.no_grad():
             prompts = encode_prompts(model, batch)
             if way == "shared":
                 answers = sample_groups(model, prompts, **options)
             else:
                 answers = sample_rows(model, [take(model, prompts, [0])], **options)
+        model.train()
         sampled = synchronise(device)
         if way == "shared":
             logps = score_groups(model, prompts, answers.tokens, answers.mask, banned=banned)

@@ -2,6 +2,9 @@
 
 Every option of ``VideoGRPOConfig``, and so of ``transformers.TrainingArguments``, can be given:
     python scripts/train_grpo.py --max_steps 60 --seed 1
+A profile makes it a real model on a GPU, and ``ModelOptions`` choose another one:
+    python scripts/train_grpo.py --profile t4
+    python scripts/train_grpo.py --profile gpu24 --model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct
 """
 
 import sys
@@ -15,7 +18,8 @@ from vcr1_lib.callbacks import resume_hint
 from vcr1_lib.config import read_options
 from vcr1_lib.datasets import AnnotationError, read_charades_sta
 from vcr1_lib.evaluation import answer_greedily, read_predictions
-from vcr1_lib.models import PromptLoader, load_model
+from vcr1_lib.loading import ModelError, load_model
+from vcr1_lib.models import PromptLoader
 from vcr1_lib.plots import write_run_plots
 from vcr1_lib.report import compare_runs, render_examples, render_table, write_result
 from vcr1_lib.rewards import format_reward, temporal_iou_reward
@@ -27,7 +31,6 @@ from vcr1_lib.video import VideoError
 class ScriptArguments:
     """What to train on what."""
 
-    model: str = "data_samples/tiny_model"
     train_annotations: str = "data_samples/charades_sta/toyworld_sta_train.txt"
     train_lengths: str = "data_samples/charades_sta/toyworld_v1_train.csv"
     eval_annotations: str = "data_samples/charades_sta/toyworld_sta_heldout.txt"
@@ -41,16 +44,19 @@ def read_arguments(argv):
     return read_options(ScriptArguments, argv, description=__doc__)
 
 
-def load(what):
+def load(what, options, config):
     """Read and check everything before anything is written."""
     train = read_charades_sta(what.train_annotations, what.train_lengths, what.videos)
     heldout = read_charades_sta(what.eval_annotations, what.eval_lengths, what.videos)
-    return *load_model(what.model), train, heldout
+    model, processor = load_model(
+        **asdict(options), device=config.device, train_vision=config.train_vision
+    )
+    return model, processor, train, heldout
 
 
 def predict(model, processor, records, config, *, progress):
     """Greedy answers, scored."""
-    loader = PromptLoader(processor, fps=config.fps, max_frames=config.max_frames)
+    loader = PromptLoader(processor, **config.frames)
     limit, bar = config.max_completion_length, None if config.disable_tqdm else progress
     texts = answer_greedily(model, loader, records, max_completion_length=limit, progress=bar)
     return read_predictions(texts, records)
@@ -72,11 +78,11 @@ def train_policy(model, processor, train, heldout, config):
 
 def run(argv):
     """Before, training, after, verdict."""
-    what, config = read_arguments(argv)
+    what, options, config = read_arguments(argv)
     logging.set_verbosity_error()
     logging.disable_progress_bar()  # of saving and loading; the run's own bar stays
     set_seed(config.seed)
-    model, processor, train, heldout = load(what)
+    model, processor, train, heldout = load(what, options, config)
     base_train = predict(model, processor, train, config, progress="base, training clips")
     base = predict(model, processor, heldout, config, progress="base, held-out clips")
     print(f"{len(train)} training questions, {len(heldout)} held out; writing {config.output_dir}")
@@ -87,8 +93,9 @@ def run(argv):
     tuned = predict(trainer.model, processor, heldout, config, progress="tuned, held-out clips")
     result = compare_runs(base, tuned, heldout, train_before=base_train, train_records=train)
     trainer.save_model(f"{config.output_dir}/model")
-    write_result(config.output_dir, result, config=asdict(what) | config.to_dict())
-    page = write_run_plots(config.output_dir, title=what.model)
+    settings = asdict(what) | asdict(options) | config.to_dict()
+    write_result(config.output_dir, result, config=settings)
+    page = write_run_plots(config.output_dir, title=options.model_name_or_path)
     print(f"\n{render_examples(heldout, base, tuned)}\n\n{render_table(result)}\n")
     print(f"{result['verdict']}\nReward curve: {page}")
     return 0
@@ -98,7 +105,7 @@ def main():
     """Bad input is one sentence, not a traceback."""
     try:
         sys.exit(run(sys.argv[1:]))
-    except (FileNotFoundError, AnnotationError, VideoError) as error:
+    except (FileNotFoundError, AnnotationError, ModelError, VideoError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from vcr1_lib.models import load_model
+from vcr1_lib.loading import load_model
 
 CHILD = Path(__file__).parent / "two_processes.py"
 

@@ -13,7 +13,8 @@ from vcr1_lib.benchmarks import Section
 from vcr1_lib.datasets import read_charades_sta
 from vcr1_lib.eval_page import write_page
 from vcr1_lib.evaluation import evaluate
-from vcr1_lib.models import PromptLoader, load_model
+from vcr1_lib.loading import load_model
+from vcr1_lib.models import PromptLoader
 from vcr1_lib.predictions import PredictionError
 from vcr1_lib.scoring import score_beside_baselines
 

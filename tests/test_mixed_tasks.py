@@ -11,7 +11,7 @@ import pytest
 from test_formats import READERS
 
 from vcr1_lib.config import VideoGRPOConfig
-from vcr1_lib.models import load_model
+from vcr1_lib.loading import load_model
 from vcr1_lib.prompts import render_gold
 from vcr1_lib.rewards import PRESETS, track_iou_reward
 from vcr1_lib.training import COMPLETIONS_FILE, VideoGRPOTrainer

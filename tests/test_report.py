@@ -204,3 +204,12 @@ def test_the_readme_shows_the_recorded_runs() -> None:
     assert f"The gain is {gain:.3f} (95 % interval {low:.3f} to {high:.3f})" in text
     assert f"it is {runs[1]['gain'][0]:.3f} and {runs[2]['gain'][0]:.3f}" in text
     assert all(run["learned"] and run["gain"][0] > 0.2 for run in runs)
+    four_bits = json.loads((root / "data_samples/runs/nf4_lora_seed0/result.json").read_text())
+    before, after = (four_bits["rows"][name]["mIoU"] for name in ("base", "tuned"))
+    assert f"held-out mIoU goes from {before:.3f} to {after:.3f}" in text
+    assert four_bits["learned"]
+    # The curve that a reader replays ends where the table does.
+    lines = (root / "data_samples/runs/nf4_lora_seed0/metrics.jsonl").read_text().splitlines()
+    curve = [row["eval_mIoU"] for row in map(json.loads, lines) if "eval_mIoU" in row]
+    assert curve[0] == pytest.approx(before, abs=1e-6)
+    assert curve[-1] == pytest.approx(after, abs=1e-6)

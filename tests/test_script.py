@@ -104,7 +104,7 @@ def test_bad_input_is_one_sentence(few: list[str], tmp_path: Path, make: str, sa
     elif make == "no weights":
         shutil.copytree(ROOT / "data_samples/tiny_model", tmp_path / "model")
         os.remove(tmp_path / "model" / "model.safetensors")
-        extra += ["--model", str(tmp_path / "model")]
+        extra += ["--model_name_or_path", str(tmp_path / "model")]
     else:
         extra += ["--learning_rat", "1"]
     code, _, err = run(*few, *extra)

@@ -16,7 +16,8 @@ from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.datasets import read_charades_sta
 from vcr1_lib.evaluation import Predictions, answer_greedily, read_predictions
 from vcr1_lib.hardware import PROFILES
-from vcr1_lib.models import PromptLoader, load_model
+from vcr1_lib.loading import load_model
+from vcr1_lib.models import PromptLoader
 from vcr1_lib.report import blind_baselines, compare_runs
 from vcr1_lib.reward_panel import RewardPanel
 from vcr1_lib.rewards import format_reward, temporal_iou_reward

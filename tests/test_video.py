@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import wave
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -223,6 +224,37 @@ def test_qwen_reads_the_true_spacing(step_seconds: float) -> None:
     assert patch == 2
     assert list(inputs["second_per_grid_ts"]) == pytest.approx([patch * step_seconds])
     assert inputs["video_grid_thw"][0, 0] == 3
+
+
+@pytest.mark.parametrize("times", [UNEVEN, UNEVEN[:5], UNEVEN[:1], [2.0, 2.5, 3.0]])
+def test_qwen3_writes_the_true_times_before_their_frames(times: list[float]) -> None:
+    model, processor = FAMILIES["qwen3_vl"]()
+    frames = np.zeros((len(times), 16, 16, 3), np.uint8)
+    frames += 20 * np.arange(len(times), dtype=np.uint8)[:, None, None, None]
+    clip = Clip(frames, np.array(times), times[-1] + 1, "steps of grey")
+    inputs = prompt_inputs(processor, clip, "When?")
+    text = processor.tokenizer.decode(inputs["input_ids"][0])
+    # Two frames are one grid, and an odd last frame is a grid with itself.
+    padded = [*times, times[-1]] if len(times) % 2 else times
+    means = [(a + b) / 2 for a, b in zip(padded[::2], padded[1::2], strict=True)]
+    grids = re.findall(
+        r"<([\d.]+) seconds><\|vision_start\|>((?:<\|video_pad\|>)+)<\|vision_end\|>", text
+    )
+    assert [float(stamp) for stamp, _ in grids] == pytest.approx(means, abs=0.05 + 1e-9)
+    # Nothing stands around the grids, as when the model was published.
+    assert text.count("<|vision_start|>") == len(grids)
+    steps, rows, columns = inputs["video_grid_thw"][0].tolist()
+    assert [pads.count("video_pad") for _, pads in grids] == [rows * columns // 4] * steps
+    # The pixels that fill a grid's tokens are its own two frames'.
+    patches = inputs["pixel_values_videos"].reshape(steps, rows * columns, 3, 2, -1)
+    shown = ((patches * 0.5 + 0.5) * 255 / 20)[:, 0, 0, :, 0].round().flatten().int().tolist()
+    assert shown == [padded.index(time) for time in padded]
+    # And their positions lie between the words of their own time and of the next.
+    family = MODEL_FAMILIES["qwen3_vl"]
+    positions = family.positions(model, dict(inputs))[0, 0]
+    seen = inputs["input_ids"][0] == family.placeholder(model)
+    assert positions[seen].unique().numel() == steps
+    assert (positions.diff() >= 0).all()
 
 
 CLIPS = sorted((Path(__file__).parents[1] / "data_samples" / "clips").glob("*.mp4"))

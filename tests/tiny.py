@@ -14,6 +14,10 @@ from transformers import (
     Qwen2_5_VLProcessor,
     Qwen2VLImageProcessor,
     Qwen2VLVideoProcessor,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
     SmolVLMConfig,
     SmolVLMForConditionalGeneration,
     SmolVLMImageProcessor,
@@ -55,12 +59,18 @@ def byte_tokenizer(special: list[str], eos: str) -> PreTrainedTokenizerFast:
     )
 
 
-def qwen(**text: int) -> tuple[Any, Any]:
-    """Return a random model and its processor; ``text`` overrides its text configuration."""
+def qwen_tokenizer() -> tuple[PreTrainedTokenizerFast, dict[str, int]]:
     special = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"]
     special += ["<|image_pad|>", "<|video_pad|>"]
     tokenizer = byte_tokenizer(special, "<|im_end|>")
-    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in special}
+    names = ("vision_start_token_id", "vision_end_token_id", "image_token_id", "video_token_id")
+    ids = tokenizer.convert_tokens_to_ids(special[2:])
+    return tokenizer, dict(zip(names, ids, strict=True))
+
+
+def qwen(**text: int) -> tuple[Any, Any]:
+    """Return a random model and its processor; ``text`` overrides its text configuration."""
+    tokenizer, ids = qwen_tokenizer()
     torch.manual_seed(0)
     config = Qwen2_5_VLConfig(
         text_config=TEXT
@@ -83,10 +93,7 @@ def qwen(**text: int) -> tuple[Any, Any]:
             "fullatt_block_indexes": [1],
             "tokens_per_second": 2,
         },
-        image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"],
+        **ids,
     )
     size = {"shortest_edge": 64, "longest_edge": 16384}
     shape = {"patch_size": 4, "merge_size": 2, "temporal_patch_size": 2, "size": size}
@@ -97,6 +104,41 @@ def qwen(**text: int) -> tuple[Any, Any]:
         chat_template=QWEN_TEMPLATE,
     )
     return Qwen2_5_VLForConditionalGeneration(config).eval(), processor
+
+
+def qwen3() -> tuple[Any, Any]:
+    tokenizer, ids = qwen_tokenizer()
+    torch.manual_seed(0)
+    rope = {"rope_type": "default", "mrope_section": MROPE, "mrope_interleaved": True}
+    config = Qwen3VLConfig(
+        text_config=TEXT
+        | {
+            "vocab_size": len(tokenizer),
+            "head_dim": 8,
+            "rope_parameters": rope,
+            "max_position_embeddings": 4096,
+        },
+        vision_config={
+            "depth": 3,
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_heads": 2,
+            "out_hidden_size": TEXT["hidden_size"],
+            "patch_size": 4,
+            "num_position_embeddings": 16,
+            "deepstack_visual_indexes": [0, 1],
+        },
+        **ids,
+    )
+    size = {"shortest_edge": 64, "longest_edge": 16384}
+    shape = {"patch_size": 4, "merge_size": 2, "temporal_patch_size": 2, "size": size}
+    processor = Qwen3VLProcessor(
+        Qwen2VLImageProcessor(**shape),
+        tokenizer,
+        Qwen3VLVideoProcessor(**shape, cap_pixels_per_frame=False),
+        chat_template=QWEN_TEMPLATE,
+    )
+    return Qwen3VLForConditionalGeneration(config).eval(), processor
 
 
 def smolvlm() -> tuple[Any, Any]:
@@ -128,7 +170,7 @@ def smolvlm() -> tuple[Any, Any]:
     return SmolVLMForConditionalGeneration(config).eval(), processor
 
 
-FAMILIES = {"qwen2_5_vl": qwen, "smolvlm": smolvlm}
+FAMILIES = {"qwen2_5_vl": qwen, "qwen3_vl": qwen3, "smolvlm": smolvlm}
 
 
 def noise_clip(num_frames: int, *, seed: int = 0, step_seconds: float = 1.0) -> Clip:

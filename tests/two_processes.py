@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.datasets import read_charades_sta
-from vcr1_lib.models import load_model
+from vcr1_lib.loading import load_model
 from vcr1_lib.rewards import format_reward, temporal_iou_reward
 from vcr1_lib.training import VideoGRPOTrainer
 

@@ -32,7 +32,8 @@ A module imports only from modules above it in this list:
 ``grpo``       advantages, ratio, losses: pure tensor functions
 ``logprobs``   log-probabilities without the (tokens x vocabulary) matrix
 ``hardware``   profiles: the numbers that change from a laptop to a cluster
-``models``     load a model and its processor by family; records -> model inputs
+``models``     what differs between model families; records -> model inputs
+``loading``    load a model by name or folder: precision, four bits, adapters
 ``groups``     one video, G answers: the shared-prefix forward
 ``rollout``    sample G answers a video
 ``separate_rows`` the plain way, to compare with and to fall back on

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from transformers import HfArgumentParser, TrainingArguments
+import torch
+from transformers import TrainingArguments
 
 from vcr1_lib.grpo import LossType, RatioLevel, ScaleRewards
 from vcr1_lib.hardware import PROFILES
 from vcr1_lib.kl import KLEstimator
+from vcr1_lib.loading import ModelOptions
+from vcr1_lib.options import options_parser, refuse_unknown
 from vcr1_lib.video import DEFAULT_FPS, DEFAULT_MAX_FRAMES
 
 
@@ -47,6 +49,7 @@ class VideoGRPOConfig(TrainingArguments):
         reward_weights: One a reward function, ``None`` for all 1.
         fps: Frames a second taken from each clip.
         max_frames: At most this many frames.
+        max_pixels: Pictures with more are shrunk while decoding.
         train_vision: Also train the vision tower; it is frozen otherwise and encoded once
             a step.
         log_completions: Write every sampled answer with its rewards to
@@ -70,6 +73,7 @@ class VideoGRPOConfig(TrainingArguments):
     reward_weights: list[float] | None = None
     fps: float = DEFAULT_FPS
     max_frames: int = DEFAULT_MAX_FRAMES
+    max_pixels: int | None = None
     train_vision: bool = False
     log_completions: bool = False
 
@@ -106,6 +110,11 @@ class VideoGRPOConfig(TrainingArguments):
         return self.steps_per_generation or self.gradient_accumulation_steps
 
     @property
+    def frames(self) -> dict[str, Any]:
+        """Which frames of a clip are shown, in ``PromptLoader``'s terms."""
+        return {"fps": self.fps, "max_frames": self.max_frames, "max_pixels": self.max_pixels}
+
+    @property
     def on_policy(self) -> bool:
         """Whether every answer is used for one update only, by the policy that gave it."""
         return self.num_iterations == 1 and self.sampled_at_once == self.gradient_accumulation_steps
@@ -113,38 +122,38 @@ class VideoGRPOConfig(TrainingArguments):
 
 def read_options(
     own: type[Any], argv: Sequence[str], *, description: str | None = None
-) -> tuple[Any, VideoGRPOConfig]:
-    """Read a training script's command line: its own options, and those of the run.
+) -> tuple[Any, ModelOptions, VideoGRPOConfig]:
+    """Read a training script's command line: its own options, the model's and the run's.
 
     The profile named by ``--profile`` fills in what is not given; without ``--output_dir`` the
-    run gets a folder of its own under ``runs/``. Unknown options and values end the program
-    with one sentence.
+    run gets a folder of its own under ``runs/``. Unknown options, impossible values and a
+    profile for a GPU that is not there end the program with one sentence.
 
     Args:
         own: The script's dataclass; it has a field ``profile``.
         argv: The command line, without the program.
         description: For ``--help``.
     """
-    kinds: Any = [own, VideoGRPOConfig]
-    parser = HfArgumentParser(
-        kinds,
-        allow_abbrev=False,
-        description=description,
-        usage="%(prog)s [--option value ...]   (--help lists all)",
-    )
+    parser = options_parser([own, ModelOptions, VideoGRPOConfig], description=description)
     name = parser.parse_known_args(argv)[0].profile
     if name not in PROFILES:
         parser.error(f"unknown profile {name!r}; there is {', '.join(PROFILES)}")
-    parser.set_defaults(**PROFILES[name])
-    what, config, unknown = parser.parse_args_into_dataclasses(
-        argv, return_remaining_strings=True, look_for_args_file=False
-    )
-    if unknown:
-        known = [flag for action in parser._actions for flag in action.option_strings]
-        near = get_close_matches(unknown[0], known, 1)
-        meant = f"did you mean {near[0]}?" if near else "--help lists them all"
-        parser.error(f"unknown option {unknown[0]}; {meant}")
+    names = {action.dest for action in parser._actions}
+    parser.set_defaults(**{key: PROFILES[name][key] for key in names & PROFILES[name].keys()})
+    given, unknown = parser.parse_known_args(argv)
+    refuse_unknown(parser, unknown)
+    if not (given.use_cpu or torch.cuda.is_available()):
+        parser.error(
+            f"profile {name!r} is for a CUDA GPU and torch sees none here: run it on one, or "
+            "take --profile cpu"
+        )
+    if given.load_in_4bit and not given.use_peft:
+        parser.error("four-bit weights cannot be trained themselves: add --use_peft")
+    try:
+        what, model, config = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
+    except ValueError as error:
+        parser.error(str(error))
     if "--output_dir" not in argv:
         taken = len(list(Path("runs").glob(f"{name}-seed{config.seed}-*")))
         config.output_dir = f"runs/{name}-seed{config.seed}-{taken + 1}"
-    return what, config
+    return what, model, config

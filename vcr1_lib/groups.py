@@ -11,7 +11,7 @@ Notation: ``B`` prompts (one group each), ``P`` prompt tokens (padded on the lef
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -96,12 +96,18 @@ def take(model: nn.Module, prompts: Prompts, rows: list[int]) -> Prompts:
     ids = prompts.input_ids
     counts = (ids == placeholder).sum(-1)
     picked = {}
-    for kind, output in prompts.vision["mm_encoder_outputs"].items():
-        features = torch.cat(list(output.pooler_output))
+
+    def pick(clips: Sequence[Tensor]) -> list[Tensor]:
+        items = torch.cat(list(clips))
         # One item is one visual token, or one frame of several.
-        sizes = (counts // features[0, ..., 0].numel()).tolist()
-        kept = [features.split(sizes)[row] for row in rows]
-        picked[kind] = type(output)(pooler_output=kept)
+        sizes = (counts // items[0, ..., 0].numel()).tolist()
+        return [items.split(sizes)[row] for row in rows]
+
+    for kind, output in prompts.vision["mm_encoder_outputs"].items():
+        kept: dict[str, Any] = {"pooler_output": pick(output.pooler_output)}
+        if "deepstack_features" in output:
+            kept["deepstack_features"] = [pick(level) for level in output.deepstack_features]
+        picked[kind] = type(output)(**kept)
     positions = prompts.position_ids[..., rows, :]
     vision = {"mm_encoder_outputs": picked}
     return Prompts(ids[rows], prompts.attention_mask[rows], positions, vision)

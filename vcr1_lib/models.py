@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForImageTextToText, AutoProcessor, BatchFeature
+from transformers import BatchFeature, Qwen3VLProcessor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.video_utils import VideoMetadata
 
@@ -58,7 +57,9 @@ def _qwen_encode(model: nn.Module, pixels: dict[str, Any]) -> dict[str, Any]:
     out = base_model(model).get_video_features(
         pixels["pixel_values_videos"], pixels["video_grid_thw"], return_dict=True
     )
-    return {"video": BaseModelOutputWithPooling(pooler_output=out.pooler_output)}
+    # Qwen3-VL feeds features of several depths to its first layers (DeepStack, arXiv 2406.04334).
+    kept = {key: out[key] for key in ("pooler_output", "deepstack_features") if key in out}
+    return {"video": type(out)(**kept)}
 
 
 def _plain_positions(model: nn.Module, batch: dict[str, Any]) -> Tensor:
@@ -66,12 +67,10 @@ def _plain_positions(model: nn.Module, batch: dict[str, Any]) -> Tensor:
 
 
 def _qwen_positions(model: nn.Module, batch: dict[str, Any]) -> Tensor:
+    # Qwen2.5-VL's positions count seconds; Qwen3-VL writes them as text between the frames.
+    known = ("mm_token_type_ids", "video_grid_thw", "second_per_grid_ts", "attention_mask")
     positions, _ = base_model(model).model.get_rope_index(
-        batch["input_ids"],
-        batch["mm_token_type_ids"],
-        video_grid_thw=batch["video_grid_thw"],
-        second_per_grid_ts=batch["second_per_grid_ts"],
-        attention_mask=batch["attention_mask"],
+        batch["input_ids"], **{key: batch[key] for key in known if key in batch}
     )
     return positions
 
@@ -87,6 +86,14 @@ FAMILIES: dict[str, Family] = {
     ),
     "qwen2_5_vl": Family(
         pixel_keys=("pixel_values_videos", "video_grid_thw", "second_per_grid_ts"),
+        pixel_axis=0,
+        encode=_qwen_encode,
+        positions=_qwen_positions,
+        tower=lambda m: [base_model(m).model.visual],
+        placeholder=lambda m: base_model(m).config.video_token_id,
+    ),
+    "qwen3_vl": Family(
+        pixel_keys=("pixel_values_videos", "video_grid_thw"),
         pixel_axis=0,
         encode=_qwen_encode,
         positions=_qwen_positions,
@@ -134,20 +141,6 @@ def collate_prompts(
     return batch
 
 
-def load_model(folder: str | Path) -> tuple[Any, Any]:
-    """Load a model and its processor from a folder.
-
-    Raises:
-        FileNotFoundError: If the folder has no configuration or no safetensors weights.
-    """
-    folder = Path(folder)
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"expected a model folder with {name}, found none in {folder}")
-    model = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True)
-    return model, AutoProcessor.from_pretrained(folder)
-
-
 def prompt_inputs(processor: Any, clip: Clip, prompt: str) -> BatchFeature:
     """Turn a clip and a question into a model's inputs, with the clip's own times.
 
@@ -165,6 +158,8 @@ def prompt_inputs(processor: Any, clip: Clip, prompt: str) -> BatchFeature:
     text = processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True
     )
+    if isinstance(processor, Qwen3VLProcessor):
+        text, clip = _as_published(processor, text, clip)
     inputs = processor(
         text=[text],
         videos=[[torch.from_numpy(clip.frames).permute(0, 3, 1, 2)]],
@@ -173,6 +168,21 @@ def prompt_inputs(processor: Any, clip: Clip, prompt: str) -> BatchFeature:
         return_tensors="pt",
     )
     return BatchFeature({key: inputs[key] for key in inputs if key not in UNUSED_INPUTS})
+
+
+def _as_published(processor: Qwen3VLProcessor, text: str, clip: Clip) -> tuple[str, Clip]:
+    """Write a Qwen3-VL prompt as it was when the model came out, in Transformers 4.57.
+
+    Each pair of frames stood between its own markers, after its time, with nothing around
+    them all; the processor now leaves the chat template's markers there. It refuses a single
+    frame, so that one comes twice, as a last one without a partner does.
+    """
+    video = processor.video_token
+    text = text.replace(processor.vision_start_token + video + processor.vision_end_token, video)
+    if len(clip.frames) == 1:
+        times = clip.times_seconds.repeat(2)
+        clip = clip._replace(frames=clip.frames.repeat(2, axis=0), times_seconds=times)
+    return text, clip
 
 
 def banned_tokens(model: nn.Module, processor: Any) -> Tensor:

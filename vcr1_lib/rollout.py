@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from vcr1_lib.groups import Prompts, model_mask, token_logps, visible
+from vcr1_lib.loading import ModelError
 
 GREEDY = 0.0
 
@@ -73,6 +74,9 @@ def sample_groups(
         eos_token_id: The token that ends an answer.
         temperature: 0 takes the most likely token.
         banned: ``(V,)`` tokens never to take.
+
+    Raises:
+        ModelError: If the model's scores have overflowed.
     """
     batch, group, limit = noise.shape
     device = prompts.input_ids.device
@@ -89,6 +93,7 @@ def sample_groups(
         logits_to_keep=1,
         **prompts.vision,
     ).logits.expand(batch, group, -1)
+    _check_finite(logits)
 
     seen = (prompt_owner == 0)[:, None, None, :].expand(batch, 1, group, -1)
     own = torch.eye(group, dtype=torch.bool, device=device).expand(batch, 1, group, group)
@@ -112,6 +117,16 @@ def sample_groups(
             past_key_values=cache,
         ).logits
     return Answers(torch.stack(tokens, -1), torch.stack(masks, -1), torch.stack(logps, -1), ~alive)
+
+
+def _check_finite(logits: Tensor) -> None:
+    """Name the reason before a GPU names an index that is out of range."""
+    if not logits.isfinite().all():
+        raise ModelError(
+            f"expected finite scores of the first token, got {logits.dtype} ones that are not: in "
+            "float16 a model made for bfloat16 can overflow, so load it with dtype='bfloat16', or "
+            "'float32' where the GPU has none; if it happened in training, lower learning_rate"
+        )
 
 
 def _choose(logps: Tensor, uniform: Tensor, temperature: float) -> Tensor:

@@ -26,13 +26,8 @@ from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.evaluation import answer_greedily, read_predictions
 from vcr1_lib.grading import RewardFunc
 from vcr1_lib.groups import encode_prompts, with_pixels
-from vcr1_lib.grpo import (
-    combine_rewards,
-    group_advantages,
-    grpo_loss,
-    is_flat,
-    mask_truncated,
-)
+from vcr1_lib.grpo import combine_rewards, group_advantages, grpo_loss, is_flat, mask_truncated
+from vcr1_lib.loading import check_scaled
 from vcr1_lib.models import PromptLoader, family_of
 from vcr1_lib.policy import GroupPolicy, Rollout
 from vcr1_lib.reward_panel import Graded, RewardPanel
@@ -73,7 +68,7 @@ class VideoGRPOTrainer(Trainer):
     ) -> None:
         columns = {name for record in train_dataset for name in record}
         self.rewards = RewardPanel(reward_funcs, args.reward_weights, columns)
-        self.loader = PromptLoader(processing_class, fps=args.fps, max_frames=args.max_frames)
+        self.loader = PromptLoader(processing_class, **args.frames)
         self.policy = GroupPolicy(
             model,
             processing_class,
@@ -83,6 +78,8 @@ class VideoGRPOTrainer(Trainer):
         if not args.train_vision:
             for module in family_of(model).tower(model):
                 module.requires_grad_(False)
+        if args.fp16:
+            check_scaled(model)
         super().__init__(
             model=model,
             args=args,
