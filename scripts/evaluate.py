@@ -9,13 +9,14 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import torch
 from transformers.utils import logging
 
 from vcr1_lib.benchmarks import FILES, find_benchmark, max_pixels, read_benchmark, score_sections
 from vcr1_lib.datasets import AnnotationError
 from vcr1_lib.eval_page import write_page
 from vcr1_lib.evaluation import evaluate
-from vcr1_lib.loading import ModelError, load_model
+from vcr1_lib.loading import ModelError, ModelOptions, load_model
 from vcr1_lib.models import PromptLoader
 from vcr1_lib.official_files import write_official
 from vcr1_lib.options import option, options_parser, parse_options
@@ -31,7 +32,6 @@ class ScriptArguments:
     """What to evaluate on what; what is left out is the benchmark's own."""
 
     benchmark: str = option("toyworld", "a name of docs/benchmarks.md")
-    model: str = option("data_samples/tiny_model", "folder of the model")
     annotations: str = option("", "the questions")
     lengths: str = option("", "lengths of the clips, for charades_sta")
     spans: str = option("", "where the answers are seen, for next_gqa")
@@ -47,12 +47,13 @@ class ScriptArguments:
 
 
 def read_arguments(argv):
-    """The command line, filled up with the benchmark's frame budget."""
-    what = parse_options(options_parser([ScriptArguments], description=__doc__), argv)[0]
+    """What to evaluate, with the benchmark's frame budget, and which model."""
+    parser = options_parser([ScriptArguments, ModelOptions], description=__doc__)
+    what, options = parse_options(parser, argv)
     shown = find_benchmark(what.benchmark)
     budget = {key: getattr(what, key) or getattr(shown, key) for key in BUDGET}
     folder = what.output_dir or f"runs/evaluate-{what.benchmark.replace('/', '-')}"
-    return replace(what, output_dir=folder, **budget)
+    return replace(what, output_dir=folder, **budget), options
 
 
 def load_records(what):
@@ -60,9 +61,10 @@ def load_records(what):
     return read_benchmark(what.benchmark, **{file: getattr(what, file) for file in FILES})
 
 
-def answer(what, records):
+def answer(what, options, records):
     """Greedy answers, a batch at a time, into a log that a second start goes on with."""
-    model, processor = load_model(what.model)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model, processor = load_model(**asdict(options), device=device)
     budget = {"fps": what.fps, "max_frames": what.max_frames}
     budget["max_pixels"] = max_pixels(what.max_frames)
     return evaluate(
@@ -70,13 +72,13 @@ def answer(what, records):
         PromptLoader(processor, **budget),
         records,
         f"{what.output_dir}/predictions.jsonl",
-        run={key: getattr(what, key) for key in ("benchmark", "model", *FILES, *BUDGET)},
+        run={k: getattr(what, k) for k in ("benchmark", *FILES, *BUDGET)} | asdict(options),
         max_completion_length=what.max_completion_length,
         progress=None if what.silent else what.benchmark,
     )
 
 
-def report(what, records, train, texts):
+def report(what, options, records, train, texts):
     """Scores beside baselines, in files that others can read."""
     folder = Path(what.output_dir)
     sections = score_sections(texts, records, train_records=train)
@@ -84,7 +86,7 @@ def report(what, records, train, texts):
         name: {row: scores.table for row, scores in section.rows.items()}
         for name, section in sections.items()
     }
-    write_result(folder, tables, config=asdict(what))
+    write_result(folder, tables, config=asdict(what) | asdict(options))
     for section in sections.values():
         write_official(folder / "official", section.texts, section.records)
     page = write_page(folder / "report.html", sections, title=what.benchmark)
@@ -93,12 +95,12 @@ def report(what, records, train, texts):
 
 def run(argv):
     """Read, answer, score."""
-    what = read_arguments(argv)
+    what, options = read_arguments(argv)
     logging.set_verbosity_error()
     logging.disable_progress_bar()  # of loading; the run's own bar stays
     records, train = load_records(what)
-    texts = answer(what, records)
-    tables, page = report(what, records, train, texts)
+    texts = answer(what, options, records)
+    tables, page = report(what, options, records, train, texts)
     for name, rows in tables.items():
         print(f"{name}\n{render_scores(rows)}\n")
     print(f"{len(records)} questions; report: {page}")

@@ -79,8 +79,8 @@ def test_it_writes_what_others_can_read_and_goes_on(
         (["--videos", "absent"], "expected a folder of videos, found none at absent"),
         (["--spans", "x.json"], "takes no spans"),
         (["--annotations", "absent.txt"], "found none at absent.txt"),
-        (["--model", "absent"], "found none in absent"),
-        (["--modell", "x"], "unknown option --modell; did you mean --model?"),
+        (["--model_name_or_path", "absent"], "absent"),
+        (["--fsp", "2"], "unknown option --fsp; did you mean --fps?"),
         (["--fps", "many"], "invalid float value: 'many'"),
     ],
 )
@@ -113,5 +113,5 @@ def test_one_command_evaluates_the_samples_of_every_task(tmp_path: Path, run: An
 def test_help_explains_every_option(run: Any) -> None:
     code, said = run("--help")
     assert code == 0
-    for name in ("benchmark", "model", "annotations", "videos", "fps", "silent", "output_dir"):
+    for name in ("benchmark", "annotations", "videos", "fps", "silent", "output_dir"):
         assert re.search(rf"--{name} .*?\w+.*?\(default:", said, flags=re.DOTALL), name

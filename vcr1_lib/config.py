@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import HfArgumentParser, TrainingArguments
+from transformers import TrainingArguments
 
 from vcr1_lib.grpo import LossType, RatioLevel, ScaleRewards
 from vcr1_lib.hardware import PROFILES
 from vcr1_lib.kl import KLEstimator
 from vcr1_lib.loading import ModelOptions
+from vcr1_lib.options import options_parser, refuse_unknown
 from vcr1_lib.video import DEFAULT_FPS, DEFAULT_MAX_FRAMES
 from vcr1_lib.windows import TaskSampling
 
@@ -138,24 +138,14 @@ def read_options(
         argv: The command line, without the program.
         description: For ``--help``.
     """
-    kinds: Any = [own, ModelOptions, VideoGRPOConfig]
-    parser = HfArgumentParser(
-        kinds,
-        allow_abbrev=False,
-        description=description,
-        usage="%(prog)s [--option value ...]   (--help lists all)",
-    )
+    parser = options_parser([own, ModelOptions, VideoGRPOConfig], description=description)
     name = parser.parse_known_args(argv)[0].profile
     if name not in PROFILES:
         parser.error(f"unknown profile {name!r}; there is {', '.join(PROFILES)}")
     names = {action.dest for action in parser._actions}
     parser.set_defaults(**{key: PROFILES[name][key] for key in names & PROFILES[name].keys()})
     given, unknown = parser.parse_known_args(argv)
-    if unknown:
-        known = [flag for action in parser._actions for flag in action.option_strings]
-        near = get_close_matches(unknown[0], known, 1)
-        meant = f"did you mean {near[0]}?" if near else "--help lists them all"
-        parser.error(f"unknown option {unknown[0]}; {meant}")
+    refuse_unknown(parser, unknown)
     if not (given.use_cpu or torch.cuda.is_available()):
         parser.error(
             f"profile {name!r} is for a CUDA GPU and torch sees none here: run it on one, or "

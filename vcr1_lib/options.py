@@ -36,9 +36,14 @@ def parse_options(parser: HfArgumentParser, argv: Sequence[str]) -> tuple[Any, .
     *filled, unknown = parser.parse_args_into_dataclasses(
         argv, return_remaining_strings=True, look_for_args_file=False
     )
+    refuse_unknown(parser, unknown)
+    return tuple(filled)
+
+
+def refuse_unknown(parser: HfArgumentParser, unknown: Sequence[str]) -> None:
+    """End the program if options are left over, with a guess at what was meant."""
     if unknown:
         known = [flag for action in parser._actions for flag in action.option_strings]
         near = get_close_matches(unknown[0], known, 1)
         meant = f"did you mean {near[0]}?" if near else "--help lists them all"
         parser.error(f"unknown option {unknown[0]}; {meant}")
-    return tuple(filled)

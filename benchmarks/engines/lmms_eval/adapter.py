@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
 
@@ -30,14 +31,14 @@ class VideoModel(lmms):
     """A model folder, asked greedily with lmms-eval's prompts.
 
     Args:
-        pretrained: Folder of the model.
+        pretrained: A name on the hub, a model's folder, or an adapter's.
         fps: Frames a second.
         max_frames: At most this many; pixels are limited to the paper's 3,584 visual tokens.
         max_new_tokens: Longest answer; 0 leaves it to the task. Tasks allow 16 or so, too few
             for a thought.
         think: Ask for a thought and an answer in tags.
         batch_size: Prompts decoded together.
-        device: For lmms-eval's command line; the model stays where it is loaded.
+        device: Where to put it; by default a CUDA GPU if there is one.
     """
 
     is_simple = True
@@ -56,7 +57,8 @@ class VideoModel(lmms):
         super().__init__()
         if unknown:
             raise ValueError(f"unknown model_args {sorted(unknown)}")
-        self.model, self.processor = load_model(pretrained)
+        where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.model, self.processor = load_model(pretrained, device=where)
         self.fps, self.max_frames = float(fps), int(max_frames)
         self.max_new_tokens, self.think = int(max_new_tokens), bool(think)
         self.batch_size = int(batch_size)
