@@ -1,5 +1,6 @@
 #!/bin/bash
-# Two nodes of 8 GPUs under Slurm: sbatch configs/slurm.sh [options of scripts/train_grpo.py]
+# Two nodes of 8 GPUs under Slurm:
+#   sbatch configs/slurm.sh --profile multi --output_dir runs/NAME [options of scripts/train_grpo.py]
 #SBATCH --job-name=video-grpo
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -21,5 +22,5 @@ srun --kill-on-bad-exit=1 bash -c '
     --num_processes "$((SLURM_NNODES * SLURM_GPUS_ON_NODE))" \
     --machine_rank "$SLURM_NODEID" \
     --main_process_ip "$first" \
-    scripts/train_grpo.py "$@"
+    scripts/train_grpo.py --resume_from_checkpoint last "$@"
 ' train "$@"

@@ -4,7 +4,6 @@ Every option of ``VideoGRPOConfig``, and so of ``transformers.TrainingArguments`
     python scripts/train_grpo.py --max_steps 60 --seed 1
     python scripts/train_grpo.py --annotations own.jsonl --videos FOLDER
 A profile makes it a real model on a GPU, and ``ModelOptions`` choose another one:
-    python scripts/train_grpo.py --profile t4
     python scripts/train_grpo.py --profile gpu24 --model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct
 """
 
@@ -17,13 +16,14 @@ from transformers.utils import logging
 
 from vcr1_lib.callbacks import resume_hint
 from vcr1_lib.config import read_options
-from vcr1_lib.datasets import AnnotationError, read_moments_and_split, read_records
+from vcr1_lib.datasets import AnnotationError, read_moments_and_split, read_records, take
 from vcr1_lib.evaluation import answer_greedily, read_predictions
 from vcr1_lib.loading import ModelError, load_model
 from vcr1_lib.models import PromptLoader
 from vcr1_lib.plots import write_run_plots
 from vcr1_lib.report import compare_runs, render_examples, render_table, write_result
 from vcr1_lib.rewards import format_reward, temporal_iou_reward
+from vcr1_lib.sharding import each_a_share
 from vcr1_lib.training import VideoGRPOTrainer
 from vcr1_lib.video import VideoError
 
@@ -43,11 +43,6 @@ class ScriptArguments:
     profile: str = "cpu"
 
 
-def read_arguments(argv):
-    """The profile's settings, and whatever is given on top of them."""
-    return read_options(ScriptArguments, argv, description=__doc__)
-
-
 def load(what, options, config):
     """Read and check everything before anything is written."""
     if what.annotations:
@@ -63,10 +58,11 @@ def load(what, options, config):
 
 
 def predict(model, processor, records, config, *, progress):
-    """Greedy answers, scored."""
+    """Greedy answers, scored; several processes share the work."""
     loader = PromptLoader(processor, **config.frames)
-    limit, bar = config.max_completion_length, None if config.disable_tqdm else progress
-    texts = answer_greedily(model, loader, records, max_completion_length=limit, progress=bar)
+    options = {"max_completion_length": config.max_completion_length}
+    options["progress"] = None if config.disable_tqdm or config.process_index else progress
+    texts = each_a_share(lambda rows: answer_greedily(model, loader, rows, **options), records)
     return read_predictions(texts, records)
 
 
@@ -80,27 +76,31 @@ def train_policy(model, processor, train, heldout, config):
         eval_dataset=heldout,
         processing_class=processor,
     )
-    trainer.train(resume_from_checkpoint=config.resume_from_checkpoint)
+    trainer.train(resume_from_checkpoint=config.checkpoint)
     return trainer
 
 
 def run(argv):
     """Before, training, after, verdict."""
-    what, options, config = read_arguments(argv)
+    what, options, config = read_options(ScriptArguments, argv, description=__doc__)
     logging.set_verbosity_error()
     logging.disable_progress_bar()  # of saving and loading; the run's own bar stays
     set_seed(config.seed)
     model, processor, train, heldout = load(what, options, config)
-    base_train = predict(model, processor, train, config, progress="base, training clips")
+    seen = take(train, 200)
+    base_seen = predict(model, processor, seen, config, progress="base, training clips")
     base = predict(model, processor, heldout, config, progress="base, held-out clips")
-    print(f"{len(train)} training questions, {len(heldout)} held out; writing {config.output_dir}")
+    if not config.process_index:
+        print(f"{len(train)} training questions, {len(heldout)} held out; {config.output_dir}")
     trainer = train_policy(model, processor, train, heldout, config)
     if (step := trainer.state.global_step) < trainer.state.max_steps:
         print(resume_hint(config.output_dir, step))
         return 130
     tuned = predict(trainer.model, processor, heldout, config, progress="tuned, held-out clips")
-    result = compare_runs(base, tuned, heldout, train_before=base_train, train_records=train)
     trainer.save_model(f"{config.output_dir}/model")
+    if config.process_index:
+        return 0
+    result = compare_runs(base, tuned, heldout, train_before=base_seen, train_records=seen)
     write_result(config.output_dir, result, config=vars(what) | vars(options) | config.to_dict())
     page = write_run_plots(config.output_dir, title=options.model_name_or_path)
     print(f"\n{render_examples(heldout, base, tuned)}\n\n{render_table(result)}\n")

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from vcr1_lib.by_task import figures_by_task, scores_by_task, tasks_of
+from vcr1_lib.callbacks import COMPLETIONS_FILE
 from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.datasets import read_jsonl
 from vcr1_lib.grpo import combine_rewards, group_advantages
@@ -19,7 +20,7 @@ from vcr1_lib.models import load_model
 from vcr1_lib.prompts import render_gold
 from vcr1_lib.reward_panel import RewardPanel
 from vcr1_lib.rewards import PRESETS, format_reward, later_track_iou_reward, track_iou_reward
-from vcr1_lib.training import COMPLETIONS_FILE, VideoGRPOTrainer
+from vcr1_lib.training import VideoGRPOTrainer
 from vcr1_lib.windows import RepeatedWindows, balanced_order
 
 SAMPLES = Path(__file__).parents[1] / "data_samples"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ from transformers.trainer_callback import (
 from transformers.training_args import TrainingArguments
 
 METRICS_FILE = "metrics.jsonl"
+COMPLETIONS_FILE = "completions.jsonl"
 
 
 def resume_hint(folder: str, step: int) -> str:
@@ -28,6 +29,13 @@ def resume_hint(folder: str, step: int) -> str:
         f'with make: make run ARGS="--output_dir {folder} '
         f'--resume_from_checkpoint {folder}/checkpoint-{step}"'
     )
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]], mode: str = "a") -> None:
+    """Write plain data to a file, one row a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open(mode, encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 class ProgressBar(ProgressCallback):
@@ -67,8 +75,13 @@ class JsonLines(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Start from the history, so that a resumed run continues its file."""
+        """Start from the history, so that a resumed run continues its files."""
         self._write(args, state, state.log_history, "w")
+        completions = Path(str(args.output_dir)) / COMPLETIONS_FILE
+        if state.is_world_process_zero and completions.is_file():
+            lines = completions.read_text(encoding="utf-8").split("\n")[:-1]  # whole ones
+            rows = [row for row in map(json.loads, lines) if row["step"] < state.global_step]
+            write_rows(completions, rows, "w")
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -82,10 +95,7 @@ class JsonLines(TrainerCallback):
     ) -> None:
         if not state.is_world_process_zero:
             return
-        folder = Path(str(args.output_dir))
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / METRICS_FILE).open(mode, encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+        write_rows(Path(str(args.output_dir)) / METRICS_FILE, rows, mode)
 
 
 class LiveCurve(TrainerCallback):

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from transformers import TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
 
 from vcr1_lib.grpo import LossType, RatioLevel, ScaleRewards
 from vcr1_lib.hardware import PROFILES
@@ -117,6 +118,14 @@ class VideoGRPOConfig(TrainingArguments):
     def frames(self) -> dict[str, Any]:
         """Which frames of a clip are shown, in ``PromptLoader``'s terms."""
         return {"fps": self.fps, "max_frames": self.max_frames, "max_pixels": self.max_pixels}
+
+    @property
+    def checkpoint(self) -> str | None:
+        """Where to go on; ``--resume_from_checkpoint last`` is the output folder's newest."""
+        if self.resume_from_checkpoint != "last":
+            return self.resume_from_checkpoint
+        folder = str(self.output_dir)
+        return get_last_checkpoint(folder) if Path(folder).is_dir() else None
 
     @property
     def on_policy(self) -> bool:

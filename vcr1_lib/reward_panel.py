@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from inspect import signature
 from math import isfinite, isnan
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -101,20 +99,21 @@ def _needed_columns(function: RewardFunc) -> set[str]:
     }
 
 
-def write_completions(path: Path, step: int, texts: Sequence[str], graded: Graded) -> None:
-    """Append answers with their rewards to a file, one a line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        for i, text in enumerate(texts):
-            scores = zip(graded.names, graded.rewards[i].tolist(), strict=True)
-            row = {
+def completion_rows(step: int, texts: Sequence[str], graded: Graded) -> list[dict[str, Any]]:
+    """Return answers with their rewards as plain data, one row each."""
+    rows = []
+    for i, text in enumerate(texts):
+        scores = zip(graded.names, graded.rewards[i].tolist(), strict=True)
+        rows.append(
+            {
                 "step": step,
                 "id": graded.ids[i],
                 "completion": text,
                 "rewards": {name: None if isnan(score) else score for name, score in scores},
                 **{name: values[i] for name, values in graded.extra.items() if values[i]},
             }
-            file.write(json.dumps(row) + "\n")
+        )
+    return rows
 
 
 def _check(

@@ -7,13 +7,16 @@ tower, in the whole model's own ``forward`` only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed, nn
 from torch.distributed.fsdp import FSDPModule
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+
+Row = TypeVar("Row")
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -41,3 +44,36 @@ def any_process(flag: bool, device: torch.device) -> bool:
     told = torch.tensor(int(flag), device=device)
     distributed.all_reduce(told, distributed.ReduceOp.MAX)
     return bool(told)
+
+
+def gather_rows(rows: list[Row]) -> list[Row]:
+    """Return every process's rows, in every process, in the order of their ranks."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return rows
+    shares: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(shares, rows)
+    return [row for share in shares for row in share]
+
+
+def each_a_share(work: Callable[[list[Any]], list[Row]], records: Sequence[Any]) -> list[Row]:
+    """Let every process do an equal share of the work, and give all of it to each.
+
+    Shares are equally long, the last record standing in where they would not be, so that
+    sharded models make their collective calls equally often.
+
+    Args:
+        work: Turns records into as many results.
+        records: The same in every process.
+
+    Returns:
+        One result a record.
+
+    >>> each_a_share(lambda rows: [row * 2 for row in rows], [1, 2, 3])
+    [2, 4, 6]
+    """
+    if not (distributed.is_available() and distributed.is_initialized()) or not records:
+        return work(list(records))
+    processes, rank = distributed.get_world_size(), distributed.get_rank()
+    filled = [*records, *[records[-1]] * (-len(records) % processes)]
+    done, size = gather_rows(work(filled[rank::processes])), len(filled) // processes
+    return [done[i % processes * size + i // processes] for i in range(len(records))]

@@ -20,7 +20,7 @@ from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 
 from vcr1_lib.by_task import figures_by_task, tasks_of
-from vcr1_lib.callbacks import JsonLines, ProgressBar, StopOnInterrupt
+from vcr1_lib.callbacks import COMPLETIONS_FILE, JsonLines, ProgressBar, StopOnInterrupt, write_rows
 from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.evaluation import answer_greedily, read_predictions
 from vcr1_lib.grading import RewardFunc
@@ -29,11 +29,10 @@ from vcr1_lib.grpo import combine_rewards, group_advantages, grpo_loss, is_flat,
 from vcr1_lib.loading import check_scaled
 from vcr1_lib.models import PromptLoader, family_of
 from vcr1_lib.policy import GroupPolicy, Rollout
-from vcr1_lib.reward_panel import RewardPanel, write_completions
+from vcr1_lib.reward_panel import RewardPanel, completion_rows
 from vcr1_lib.rollout import Answers, answer_noise
+from vcr1_lib.sharding import each_a_share, gather_rows
 from vcr1_lib.windows import RepeatedWindows
-
-COMPLETIONS_FILE = "completions.jsonl"
 
 
 class VideoGRPOTrainer(Trainer):
@@ -165,8 +164,9 @@ class VideoGRPOTrainer(Trainer):
         self._watch_rollout(answers, rewards, total)
         self._watch_tasks(total, [record["task"] for record in records])
         if self.args.log_completions:
-            folder = Path(str(self.args.output_dir))
-            write_completions(folder / COMPLETIONS_FILE, self.state.global_step, texts, graded)
+            rows = gather_rows(completion_rows(self.state.global_step, texts, graded))
+            if self.is_world_process_zero():
+                write_rows(Path(str(self.args.output_dir)) / COMPLETIONS_FILE, rows)
         mask = answers.mask
         if self.args.mask_truncated_completions:
             mask = mask_truncated(mask, answers.finished)
@@ -273,9 +273,10 @@ class VideoGRPOTrainer(Trainer):
         """Answer held-out questions greedily; log mIoU and R1@m, or each task's main score."""
         chosen: Any = self.eval_dataset if eval_dataset is None else eval_dataset
         records = list(chosen)
-        model = self.accelerator.unwrap_model(self.model)
-        texts = answer_greedily(
-            model, self.loader, records, max_completion_length=self.args.max_completion_length
+        model, limit = self.accelerator.unwrap_model(self.model), self.args.max_completion_length
+        texts = each_a_share(
+            lambda rows: answer_greedily(model, self.loader, rows, max_completion_length=limit),
+            records,
         )
         if tasks_of(records) == ["temporal_grounding"]:
             scores = read_predictions(texts, records).scores(records)
