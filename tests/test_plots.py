@@ -14,6 +14,7 @@ from tiny import noise_clip
 from vcr1_lib.plots import (
     SMOOTHING_STEPS,
     Panel,
+    _beside,
     filmstrip_picture,
     panel_figure,
     panel_picture,
@@ -55,6 +56,12 @@ def test_panels_sort_the_log() -> None:
     assert panels[1].lines == {"mIoU": ([5], [0.05])}
     assert panels[2].lines["mean length"] == ([1, 2, 3, 4, 5], [9.0] * 5)
     assert panels[3].lines["zero variance"] == ([1, 2, 3, 4, 5], [0.25] * 5)
+
+
+def test_a_bars_label_stays_on_the_figure() -> None:
+    assert _beside(2, 6, 20) == {"x": 6.2, "ha": "left"}
+    assert _beside(14, 19, 20) == {"x": 13.8, "ha": "right"}
+    assert _beside(0, 20, 20) == {"x": 10, "ha": "center", "color": "white"}
 
 
 @pytest.mark.parametrize("num_functions", [1, 2, 8])

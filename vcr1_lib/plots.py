@@ -23,6 +23,8 @@ from vcr1_lib.video import Clip
 # Okabe and Ito's palette, told apart by colour-blind readers.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LINE_COLOURS = (*PALETTE, "#000000")
+# Width that the label of a span's bar needs.
+LABEL_SHARE = 0.2
 SMOOTHING_STEPS = 5
 
 
@@ -188,14 +190,22 @@ def filmstrip_picture(
     for row, (colour, (label, (start, end))) in enumerate(zip(cycle(PALETTE), spans.items())):
         bottom.barh(row, end - start, left=start, color=colour, height=0.6)
         bottom.text(
-            min(end + 0.2, clip.duration_seconds),
-            row,
-            f"{label}: {start:g} to {end:g} s",
-            va="center",
-        )
+            **_beside(start, end, clip.duration_seconds), y=row, va="center",
+            s=f"{label}: {start:g} to {end:g} s",
+        )  # fmt: skip
     bottom.set(xlim=(0, clip.duration_seconds), ylim=(len(spans) - 0.4, -0.6), xlabel="seconds")
     bottom.set_yticks([])
     return _png(figure)
+
+
+def _beside(start: float, end: float, duration: float) -> dict[str, Any]:
+    """Return where a bar's label has room: right of it, left of it, or on it."""
+    room = duration * LABEL_SHARE
+    if duration - end >= room:
+        return {"x": end + 0.2, "ha": "left"}
+    if start >= room:
+        return {"x": start - 0.2, "ha": "right"}
+    return {"x": (start + end) / 2, "ha": "center", "color": "white"}
 
 
 def frame_strip(clip: Clip, *, num_frames: int = 12) -> bytes:
