@@ -60,7 +60,7 @@ def config_of(family: str) -> Any:
         }  # fmt: skip
         config = SmolVLMConfig(
             text_config=TEXT | {"model_type": "llama"}, vision_config=tower, scale_factor=2,
-            image_token_id=10, pad_token_id=0,
+            image_token_id=10,
         )  # fmt: skip
     else:
         rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [8, 12, 12]}

@@ -9,6 +9,7 @@ import ast
 import importlib
 import inspect
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,13 +39,14 @@ MODELS = (
 
 
 def code_of(path: Path) -> str:
-    """Return a file's Python; of a notebook, its code cells without magics."""
+    """Return a file's Python; of a notebook, its code cells without magics and commands."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         return text
     cells = [c for c in json.loads(text)["cells"] if c["cell_type"] == "code"]
     sources = ["".join(cell["source"]) for cell in cells]
-    return "\n".join(s for s in sources if not s.lstrip().startswith(("%", "!")))
+    python = (s for s in sources if not s.startswith("%%"))
+    return re.sub(r"^(\s*)[!%].*$", r"\1pass", "\n".join(python), flags=re.MULTILINE)
 
 
 def find(dotted: str) -> Any:

@@ -52,6 +52,7 @@ A module imports only from modules above it in this list:
 ``report``     before against after: did it learn?
 ``reward_panel`` asks several rewards about the same answers
 ``callbacks``  what a training run shows and writes
+``windows``    the order of training rows
 ``options``    command lines of scripts
 ``by_task``    a mixed run, task by task
 ``config``     the options of a run
@@ -61,7 +62,6 @@ A module imports only from modules above it in this list:
 ``schedule``   hours, traffic and cost of a run, before it starts
 ``planner``    a run's plan as tables: ``python -m vcr1_lib.planner``
 ``doctor``     what this machine can do: ``python -m vcr1_lib.doctor``
-``windows``    the order of training rows
 ``training``   ``VideoGRPOTrainer`` on ``transformers.Trainer``
 ``plots``      figures
 ``score_plots`` figures of scores
