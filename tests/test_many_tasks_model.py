@@ -104,8 +104,16 @@ def test_the_probe_is_told_what_a_frame_shows() -> None:
 
 def test_the_base_is_trained_from_nothing_by_one_command(tmp_path: Path) -> None:
     arguments = {"steps": 4, "vision_steps": 1, "clips": 2, "lr": 1e-3, "seed": 0, "bf16": False}
-    train_many_tasks_model.train(Namespace(output=tmp_path, **arguments))
-    load_model(tmp_path)
-    record = json.loads((tmp_path / "training.json").read_text())
-    assert record["arguments"] == arguments
+    train_many_tasks_model.train(Namespace(output=tmp_path / "a", start_from=None, **arguments))
+    _, processor = load_model(tmp_path / "a")
+    record = json.loads((tmp_path / "a" / "training.json").read_text())
+    assert (record["arguments"], record["start_from"]) == (arguments, None)
     assert record["command"] == "python -m tools.train_many_tasks_model"
+
+    arguments |= {"vision_steps": 0, "seed": 1}
+    train_many_tasks_model.train(
+        Namespace(output=tmp_path / "b", start_from=tmp_path / "a", **arguments)
+    )
+    _, again = load_model(tmp_path / "b")
+    assert again.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
+    assert json.loads((tmp_path / "b" / "training.json").read_text())["start_from"]

@@ -178,9 +178,11 @@ def save(model, processor, command: str, args: argparse.Namespace, seconds: floa
     """Write the model, its processor and how it was made."""
     model.save_pretrained(args.output)
     processor.save_pretrained(args.output)
+    started = getattr(args, "start_from", None)
     record = {
         "command": command,
-        "arguments": {k: v for k, v in vars(args).items() if k != "output"},
+        "arguments": {k: v for k, v in vars(args).items() if k not in ("output", "start_from")},
+        "start_from": started and str(started),
         "seconds": round(seconds),
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),

@@ -147,14 +147,15 @@ def draw_frames(args: argparse.Namespace, step: int) -> tuple[Tensor, Tensor]:
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     began = time.monotonic()
-    processor = build_processor()
-    model = build_model(processor)
+    if args.start_from is None:
+        processor = build_processor()
+        model = build_model(processor)
+    else:
+        model, processor = load_model(args.start_from)
     size = sum(p.numel() for p in model.parameters())
     print(f"{size:,} parameters, vocabulary {len(processor.tokenizer)}", flush=True)
     args.output.mkdir(parents=True, exist_ok=True)
     processor.save_pretrained(args.output)
-    if args.start_from is not None:
-        model.load_state_dict(load_model(args.start_from)[0].state_dict())
     draw, width = partial(draw_frames, args), len(NAMES) + 2 * PLACES
     train_vision(model, draw, probe_loss, outputs=width, steps=args.vision_steps)
     lessons = Lessons(processor, clips=args.clips, seed=args.seed)

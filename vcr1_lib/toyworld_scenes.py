@@ -3,10 +3,11 @@
 At most one coloured object is on screen at a time, so "which", "how many" and "in what order"
 have one answer; a grey object may pass behind it. Four splits, disjoint by seed:
 
-``base``     what a base model is pretrained on: training pairs and the shapes of ``far``,
-             clips of 8 to 40 s
-``train``    what fine-tuning sees: training pairs of four shapes, clips of 20 s
-``heldout``  six colour-shape pairs and a background (checker) that neither of these shows
+``base``     what a base model is pretrained on, as real ones know the world: every colour and
+             shape, clips of 8 to 40 s
+``train``    what fine-tuning sees: the training pairs of four shapes, clips of 20 s
+``heldout``  six colour-shape pairs that fine-tuning never sees, and a background (checker) that
+             nothing before has shown
 ``far``      out of domain: clips of 32 s, shapes that fine-tuning never sees (ring, diamond) and
              a background (dots) that nothing before has shown
 """
@@ -14,7 +15,7 @@ have one answer; a grey object may pass behind it. Four splits, disjoint by seed
 from __future__ import annotations
 
 from itertools import pairwise, product
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +68,7 @@ class World(NamedTuple):
 WORLDS: Final[dict[TaskSplit, World]] = {
     "base": World(
         range(10**6, 10**9),
-        (*TRAIN_PAIRS, *FAR_PAIRS),
+        tuple(product(COLOURS, ALL_SHAPES)),
         ("plain", "gradient", "stripes"),
         (8.0, 40.0),
     ),
@@ -171,7 +172,7 @@ def damage(frames: NDArray[np.uint8], kind: Damage, *, seed: int) -> NDArray[np.
             takes most of the contrast.
         seed: Of the grains.
     """
-    picture = frames.astype(np.float32)
+    picture: NDArray[Any] = frames.astype(np.float32)
     cell = frames.shape[1] // GRID
     if kind == "haze":
         picture = HAZE + HAZE_CONTRAST * (picture - HAZE)
