@@ -16,7 +16,7 @@ from vcr1_lib.callbacks import COMPLETIONS_FILE
 from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.datasets import read_jsonl
 from vcr1_lib.grpo import combine_rewards, group_advantages
-from vcr1_lib.models import load_model
+from vcr1_lib.loading import load_model
 from vcr1_lib.prompts import render_gold
 from vcr1_lib.reward_panel import RewardPanel
 from vcr1_lib.rewards import PRESETS, format_reward, later_track_iou_reward, track_iou_reward

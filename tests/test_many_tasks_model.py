@@ -14,7 +14,8 @@ from transformers import SmolVLMProcessor
 from tools import many_tasks, train_many_tasks_model
 from tools.many_tasks import TRACK_KINDS, VISIT_KINDS, View, build_processor, frame_times, lesson
 from tools.train_many_tasks_model import Lessons, draw_view, seen_in
-from vcr1_lib.models import load_model, prompt_inputs
+from vcr1_lib.loading import load_model
+from vcr1_lib.processing import prompt_inputs
 from vcr1_lib.prompts import TEMPLATES, render_prompt
 from vcr1_lib.toyworld_scenes import WORLDS, box_times, sample_track, sample_visits
 from vcr1_lib.video import Clip

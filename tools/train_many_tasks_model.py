@@ -39,7 +39,7 @@ from tools.pretraining import (
     train_language,
     train_vision,
 )
-from vcr1_lib.models import load_model
+from vcr1_lib.loading import load_model
 from vcr1_lib.toyworld import COLOURS, render
 from vcr1_lib.toyworld_scenes import (
     ALL_SHAPES,
