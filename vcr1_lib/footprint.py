@@ -135,9 +135,10 @@ def footprint(shape: Shape, setup: Setup, video: Video, *, margin: int = MARGIN)
 def _check(shape: Shape, setup: Setup, video: Video) -> int:
     """Return the most of encoding again, one answer with its logits, and the packed row."""
     size, answer = setup.compute_bytes, setup.max_completion_length
-    row = video.prompt_tokens + setup.num_generations * answer
-    packed = row * ((3 * shape.intermediate + 4 * shape.hidden) * size + row * (1 + size))
-    scores = min(setup.num_generations * answer * shape.vocab, CHUNK_SCORES)
+    answers = setup.num_generations * answer
+    row = video.prompt_tokens + answers
+    packed = row * ((3 * shape.intermediate + 4 * shape.hidden) * size + answers * (1 + size))
+    scores = min(answers * shape.vocab, CHUNK_SCORES)
     alone = answer * shape.vocab * (size + 8)
     return max(
         _tower_forward(shape, setup, video), alone, packed + scores * (8 if size == 4 else 12)
@@ -203,16 +204,18 @@ def _activations(shape: Shape, setup: Setup, video: Video) -> tuple[int, int]:
     """Return what one group's training pass keeps, and what one layer adds in its backward."""
     size, hidden, wide = setup.compute_bytes, shape.hidden, shape.intermediate
     group, answer = setup.num_generations, setup.max_completion_length
-    copies, width = 1, video.prompt_tokens + group * answer
+    # A packed row's mask has a row for each answer token only.
+    copies, width, masked = 1, video.prompt_tokens + group * answer, group * answer
     if not setup.shared_prefix:
         copies, width = group, video.prompt_tokens + answer
+        masked = width
     length = copies * width
     kept = (2 * hidden + 4 * shape.attention + 4 * wide) * size + 2 * hidden * 4
     if not setup.use_peft:
         kept += 2 * hidden * size  # the norms' own gradients
     elif size < 4:
         kept += (3 * hidden + shape.attention) * size  # each adapter casts its input again
-    kept += width * size
+    kept += masked * size
     backward = 2 * (wide + hidden) * size
     # Embedding, its copy with the video in it, the last norm.
     ends = (2 * size + 8) * hidden
