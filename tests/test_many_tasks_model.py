@@ -14,11 +14,15 @@ from transformers import SmolVLMProcessor
 from tools import many_tasks, train_many_tasks_model
 from tools.many_tasks import TRACK_KINDS, VISIT_KINDS, View, build_processor, frame_times, lesson
 from tools.train_many_tasks_model import Lessons, draw_view, seen_in
-from vcr1_lib.loading import load_model
-from vcr1_lib.processing import prompt_inputs
+from vcr1_lib.datasets import read_jsonl
+from vcr1_lib.evaluation import answer_greedily
+from vcr1_lib.models import PromptLoader, load_model, prompt_inputs
 from vcr1_lib.prompts import TEMPLATES, render_prompt
+from vcr1_lib.rewards import format_reward
 from vcr1_lib.toyworld_scenes import WORLDS, box_times, sample_track, sample_visits
 from vcr1_lib.video import Clip
+
+SAMPLES = Path(__file__).parents[1] / "data_samples"
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +122,14 @@ def test_the_base_is_trained_from_nothing_by_one_command(tmp_path: Path) -> None
     _, again = load_model(tmp_path / "b")
     assert again.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
     assert json.loads((tmp_path / "b" / "training.json").read_text())["start_from"]
+
+
+def test_the_shipped_base_answers_every_task_in_its_form() -> None:
+    model, shipped = load_model(SAMPLES / "many_tasks_model")
+    rows = read_jsonl(SAMPLES / "many_tasks" / "heldout.jsonl")
+    asked = [next(r for r in rows[i:] if r["task"] == task) for task in TEMPLATES for i in (0, 99)]
+    loader = PromptLoader(shipped, fps=1, max_frames=24)
+    texts = answer_greedily(model, loader, asked, max_completion_length=72)
+    columns = {key: [row.get(key) for row in asked] for row in asked for key in row}
+    paid = format_reward(texts, **columns)
+    assert sum(paid) >= 0.8 * len(asked), list(zip(texts, paid, strict=True))

@@ -69,10 +69,10 @@ SPLIT = (
     r"|, (?=\d)|; |</?\w+>| to (?=\d)| ?[A-Za-z]+|\s+|[^\w\s]"
 )
 VISIT_KINDS = (
-    "at", "at", "list", "chat", "dialogue",
+    "at", "at", "list", "chat", "dialogue", "picture",
     "temporal_grounding", "multiple_choice", "grounded_qa", "caption", "quality",
 )  # fmt: skip
-TRACK_KINDS = ("where", "where", "where", "tracking", "tracking", "quality")
+TRACK_KINDS = ("where", "where", "where", "picture", "tracking", "tracking", "quality")
 
 Lesson = tuple[str, str]
 
@@ -154,6 +154,8 @@ def lesson(kind: str, view: View, rng: np.random.Generator) -> Lesson:
     if kind == "chat":
         question = ask_any(scene, rng)
         return question.text, question.answer
+    if kind == "picture":
+        return "What is the quality?", QUALITY_LABELS[not view.damaged]
     if kind == "dialogue":
         (first, answer), (second, reply) = dialogue(scene, rng)
         return f"{first}{EOS}\nAssistant: {answer}{EOS}\nUser: {second}", reply
