@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import test_checks_grpo as of_grpo
 import test_checks_measure as of_measure
+import test_checks_one_gpu as of_one_gpu
 import test_checks_video as of_video
 
 from vcr1_lib.blind_policy import group_advantages
@@ -121,6 +122,7 @@ RIGHT: dict[str, list[Any]] = {
     **of_grpo.RIGHT,
     **of_video.RIGHT,
     **of_measure.RIGHT,
+    **of_one_gpu.RIGHT,
 }
 WRONG: dict[str, list[tuple[Any, str]]] = {
     "interval_iou": [
@@ -167,6 +169,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     **of_grpo.WRONG,
     **of_video.WRONG,
     **of_measure.WRONG,
+    **of_one_gpu.WRONG,
 }
 
 
