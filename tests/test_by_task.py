@@ -131,3 +131,17 @@ def test_one_task_alone_keeps_the_plain_names(tmp_path: Path) -> None:
     trainer = trainer_of(tmp_path, [format_reward], records("quality"), max_steps=1)
     trainer.train()
     assert not any(key.startswith("reward/") for row in trainer.state.log_history for key in row)
+
+
+def test_every_process_names_every_task_in_one_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Means are gathered one after the other: a process whose batch lacks a task must take part."""
+    trainer = trainer_of(tmp_path, [format_reward], records("quality", "caption", "tracking"))
+    gathered: list[tuple[str, list[float]]] = []
+    monkeypatch.setattr(trainer, "_watch", lambda name, v: gathered.append((name, v.tolist())))
+    trainer._watch_tasks(torch.tensor([[1.0, 0.0], [0.5, 0.5]]), ["tracking", "caption"])
+    trainer._watch_tasks(torch.tensor([[0.25, 0.75]]), ["quality"])
+    names = ["reward/caption", "reward/quality", "reward/tracking"]
+    assert [name for name, _ in gathered] == names * 2
+    assert [values for _, values in gathered] == [[0.5, 0.5], [], [1.0, 0.0], [], [0.25, 0.75], []]
