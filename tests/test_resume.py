@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,36 +79,43 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in json.loads(line).items() if k not in timed} for line in text]
 
 
-def kill_at_random(folder: Path, clips: list[str], processes: int, chance: random.Random) -> int:
-    """Kill a run some time after some step; return the steps that it had logged."""
+def kill_at_random(folder: Path, clips: list[str], processes: int, chance: random.Random) -> None:
+    """Kill a run some time after some step."""
     process = launch(folder, clips, processes)
     metrics, after = folder / "metrics.jsonl", chance.randrange(STEPS)
-    lines: Callable[[], int] = lambda: metrics.read_text().count("\n") if metrics.exists() else -1
+
+    def lines() -> int:
+        return metrics.read_text().count("\n") if metrics.exists() else -1
+
     while process.poll() is None and lines() < after:
         time.sleep(0.01)
     time.sleep(chance.uniform(0, 0.5))
     assert process.poll() is None, "it ended before it could be killed"
     kill(process)
-    return lines()
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two processes"])
+def whole(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, clips: list[str]
+) -> tuple[int, Path]:
+    """A number of processes and the folder of their uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole")
+    finish(folder, clips, request.param)
+    return request.param, folder
+
+
+@pytest.mark.parametrize("attempt", range(KILLS))
 def test_killed_and_resumed_it_ends_the_same(
-    tmp_path: Path, clips: list[str], processes: int
+    tmp_path: Path, clips: list[str], whole: tuple[int, Path], attempt: int
 ) -> None:
-    whole = tmp_path / "whole"
-    finish(whole, clips, processes)
-    figures, weights = rows(whole / "metrics.jsonl"), "model/model.safetensors"
+    (processes, wanted), weights = whole, "model/model.safetensors"
+    kill_at_random(tmp_path, clips, processes, random.Random(100 * processes + attempt))
+    finish(tmp_path, clips, processes)
+    figures = rows(wanted / "metrics.jsonl")
     assert [row["step"] for row in figures] == [*range(1, STEPS + 1), STEPS]
-    for attempt in range(KILLS):
-        folder, chance = tmp_path / str(attempt), random.Random(100 * processes + attempt)
-        steps = kill_at_random(folder, clips, processes, chance)
-        finish(folder, clips, processes)
-        assert rows(folder / "metrics.jsonl") == figures
-        assert rows(folder / "completions.jsonl") == rows(whole / "completions.jsonl")
-        assert (folder / weights).read_bytes() == (whole / weights).read_bytes()
-        shutil.rmtree(folder)
-        print(f"{processes} process(es), killed after {steps} logged steps: the same", flush=True)
+    assert rows(tmp_path / "metrics.jsonl") == figures
+    assert rows(tmp_path / "completions.jsonl") == rows(wanted / "completions.jsonl")
+    assert (tmp_path / weights).read_bytes() == (wanted / weights).read_bytes()
 
 
 def small_trainer(folder: Path) -> VideoGRPOTrainer:

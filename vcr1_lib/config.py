@@ -121,7 +121,7 @@ class VideoGRPOConfig(TrainingArguments):
 
     @property
     def checkpoint(self) -> str | None:
-        """Where to go on; ``--resume_from_checkpoint last`` is the output folder's newest whole one."""
+        """Where to go on; ``last`` is the newest whole checkpoint of the output folder."""
         return find_checkpoint(
             self.resume_from_checkpoint, str(self.output_dir), world_size=self.world_size
         )
