@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from vcr1_lib.datasets import read_records
-from vcr1_lib.rewards import PRESETS, format_reward, preset_rewards, temporal_iou_reward
+from vcr1_lib.rewards import PRESETS, preset_rewards
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "benchmarks" / "engines" / "ms_swift"
