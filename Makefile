@@ -28,17 +28,17 @@ notebooks: $(READY)
 	VCR1_TEST=1 $(BIN)/jupyter nbconvert --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 	$(BIN)/python -m tools.export_scripts
 
-# lmms-eval wants an older PyAV than the library is pinned to, so it has an environment of its own.
-ENGINE := benchmarks/engines/lmms_eval
+# lmms-eval wants an older PyAV, ms-swift an older transformers: each has an environment of its own.
+ENGINES := benchmarks/engines/lmms_eval benchmarks/engines/ms_swift
 
-engines: $(ENGINE)/.venv/.ready
-	$(ENGINE)/.venv/bin/python $(ENGINE)/run.py $(ARGS)
+engines: $(ENGINES:=/.venv/.ready)
+	for engine in $(ENGINES); do $$engine/.venv/bin/python $$engine/run.py $(ARGS) || exit 1; done
 
-$(ENGINE)/.venv/.ready: $(ENGINE)/requirements.lock
-	$(PYTHON) -m venv $(ENGINE)/.venv
-	$(ENGINE)/.venv/bin/python -m pip install --quiet --disable-pip-version-check -r $(ENGINE)/requirements.lock
-	$(ENGINE)/.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $(ENGINE)/.venv/.ready
+benchmarks/engines/%/.venv/.ready: benchmarks/engines/%/requirements.lock
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
 
 setup: $(READY)
 

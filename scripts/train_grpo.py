@@ -112,7 +112,7 @@ def main():
     """Bad input is one sentence, not a traceback."""
     try:
         sys.exit(run(sys.argv[1:]))
-    except (FileNotFoundError, AnnotationError, ModelError, VideoError) as error:
+    except (OSError, AnnotationError, ModelError, VideoError) as error:
         sys.exit(f"error: {error}")
 
 

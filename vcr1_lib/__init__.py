@@ -55,6 +55,7 @@ A module imports only from modules above it in this list:
 ``windows``    the order of training rows
 ``options``    command lines of scripts
 ``by_task``    a mixed run, task by task
+``checkpoints`` which one is whole after a crash
 ``config``     the options of a run
 ``run_setup``  the options that decide memory and time
 ``footprint``  memory of a step, before it runs

@@ -32,10 +32,13 @@ def resume_hint(folder: str, step: int) -> str:
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]], mode: str = "a") -> None:
-    """Write plain data to a file, one row a line."""
+    """Write plain data to a file, one row a line; mode "w" replaces it in one go."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open(mode, encoding="utf-8") as file:
+    target = path if mode == "a" else path.with_suffix(".new")
+    with target.open(mode, encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
+    if target != path:
+        target.replace(path)
 
 
 class ProgressBar(ProgressCallback):

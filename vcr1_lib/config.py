@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from transformers import TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
+from vcr1_lib.checkpoints import find_checkpoint
 from vcr1_lib.grpo import LossType, RatioLevel, ScaleRewards
 from vcr1_lib.hardware import PROFILES
 from vcr1_lib.kl import KLEstimator
@@ -121,11 +121,10 @@ class VideoGRPOConfig(TrainingArguments):
 
     @property
     def checkpoint(self) -> str | None:
-        """Where to go on; ``--resume_from_checkpoint last`` is the output folder's newest."""
-        if self.resume_from_checkpoint != "last":
-            return self.resume_from_checkpoint
-        folder = str(self.output_dir)
-        return get_last_checkpoint(folder) if Path(folder).is_dir() else None
+        """Where to go on; ``last`` is the newest whole checkpoint of the output folder."""
+        return find_checkpoint(
+            self.resume_from_checkpoint, str(self.output_dir), world_size=self.world_size
+        )
 
     @property
     def on_policy(self) -> bool:

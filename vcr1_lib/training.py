@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Sampler
-from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 
 from vcr1_lib.by_task import figures_by_task, tasks_of
 from vcr1_lib.callbacks import COMPLETIONS_FILE, JsonLines, ProgressBar, StopOnInterrupt, write_rows
+from vcr1_lib.checkpoints import ResumableTrainer
 from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.evaluation import answer_greedily, read_predictions
 from vcr1_lib.grading import RewardFunc
@@ -35,7 +35,7 @@ from vcr1_lib.sharding import each_a_share, gather_rows
 from vcr1_lib.windows import RepeatedWindows
 
 
-class VideoGRPOTrainer(Trainer):
+class VideoGRPOTrainer(ResumableTrainer):
     """Sample a group of answers per video question, score them, reinforce the better ones.
 
     Args:

@@ -1,0 +1,77 @@
+"""Our rewards in other engines' forms, without the engines; what ran in them is recorded."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from vcr1_lib.datasets import read_records
+from vcr1_lib.rewards import PRESETS, preset_rewards
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "benchmarks" / "engines" / "ms_swift"
+CLIPS = ROOT / "data_samples" / "charades_sta"
+GOOD = "<think>Seen.</think><answer>4 to 9</answer>"
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"ms_swift_{name}", FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def orms(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Stand in for ms-swift's table of rewards, and let the plugin fill it."""
+
+    class ORM:
+        def __init__(self, args: Any = None) -> None:
+            self.args = args
+
+    table: dict[str, Any] = {}
+    rewards = ModuleType("swift.rewards")
+    rewards.__dict__.update(ORM=ORM, orms=table)
+    monkeypatch.setitem(sys.modules, "swift", ModuleType("swift"))
+    monkeypatch.setitem(sys.modules, "swift.rewards", rewards)
+    load("plugin")
+    return table
+
+
+def test_the_plugin_names_every_reward(orms: dict[str, Any]) -> None:
+    assert set(orms) == {reward.__name__ for reward in preset_rewards(PRESETS)}
+    columns = {"span": [[4.0, 9.0]] * 2, "task": ["temporal_grounding"] * 2, "messages": [[], []]}
+    for name, wanted in (("format_reward", [1.0, 0.0]), ("temporal_iou_reward", [1.0, 0.0])):
+        reward = orms[name](args=None)
+        assert type(reward).__name__ == name, "what ms-swift logs it as"
+        assert reward([GOOD, "no idea"], **columns) == wanted
+
+
+def test_a_row_has_the_video_and_the_truth() -> None:
+    lengths = CLIPS / "toyworld_v1_train.csv"
+    record = read_records(CLIPS / "toyworld_sta_train.txt", CLIPS / "videos", lengths=lengths)[0]
+    row = json.loads(json.dumps(load("dataset").swift_row(record)))
+    (message,) = row["messages"]
+    assert message["content"].startswith("<video>")
+    assert record["query"].rstrip(".") in message["content"]
+    assert row["videos"] == [str(Path(record["video"]).resolve())]
+    assert (row["task"], tuple(row["span"])) == (record["task"], tuple(record["span"]))
+
+
+def test_verls_function_adds_up_the_rewards_of_a_task() -> None:
+    page = (ROOT / "docs" / "engines.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    truth = json.dumps({"span": [4.0, 14.0], "duration": 24.0})
+    assert names["compute_score"]("temporal_grounding", GOOD, truth) == pytest.approx(1.5)
+    assert names["compute_score"]("temporal_grounding", "no idea", truth) == 0.0
