@@ -1,6 +1,8 @@
 #!/bin/bash
 # Two nodes of 8 GPUs under Slurm:
 #   sbatch configs/slurm.sh --profile multi --output_dir runs/NAME [options of scripts/train_grpo.py]
+# Submit it from the project's folder, its environment activated, and the model in the cache:
+# compute nodes often have no network.
 #SBATCH --job-name=video-grpo
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1

@@ -87,6 +87,8 @@ class VideoGRPOConfig(TrainingArguments):
     per_device_train_batch_size: int = field(default=1, metadata={"help": "Groups a device."})
     remove_unused_columns: bool = False
     label_names: list[str] | None = field(default_factory=list)
+    # Every adapter and every layer takes part in the one forward of a step.
+    ddp_find_unused_parameters: bool | None = False
     logging_steps: float = 1
     # HfArgumentParser reads this union in this order only.
     report_to: None | str | list[str] = "none"  # noqa: RUF036
@@ -152,6 +154,7 @@ def read_options(
         parser.error(f"unknown profile {name!r}; there is {', '.join(PROFILES)}")
     names = {action.dest for action in parser._actions}
     parser.set_defaults(**{key: PROFILES[name][key] for key in names & PROFILES[name].keys()})
+    parser.set_defaults(output_dir=None)
     given, unknown = parser.parse_known_args(argv)
     refuse_unknown(parser, unknown)
     if not (given.use_cpu or torch.cuda.is_available()):
@@ -165,7 +168,9 @@ def read_options(
         what, model, config = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
     except ValueError as error:
         parser.error(str(error))
-    if "--output_dir" not in argv:
+    if given.output_dir is None:
+        if config.world_size > 1:
+            parser.error("several processes need one folder to agree on: give --output_dir")
         taken = len(list(Path("runs").glob(f"{name}-seed{config.seed}-*")))
         config.output_dir = f"runs/{name}-seed{config.seed}-{taken + 1}"
     return what, model, config

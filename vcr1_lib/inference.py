@@ -215,6 +215,8 @@ def _at_times(video: str, times: list[float], sight: Sight) -> Callable[[], Clip
 class Chat:
     """Talk about one video: it is encoded once, and every turn sees the whole dialogue.
 
+    Only a turn that consults clues looks, and so encodes, again.
+
     Args:
         asker: Who answers.
         video: A video file or folder of pictures.
@@ -240,7 +242,9 @@ class Chat:
         """
         turns = [*self.turns, question]
         if clues:
-            text = ask_with_clues(self.asker, self.video, question).text
+            text = ask_with_clues(
+                self.asker, self.video, question, first=self.sight, second=self.sight
+            ).text
         elif self._encoded is None:
             self._encoded = self.asker.encode(self.clip, *turns)
             text, _ = self.asker.answer(self._encoded)

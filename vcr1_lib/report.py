@@ -26,6 +26,8 @@ from vcr1_lib.scoring import score_texts
 
 Records = Sequence[dict[str, Any]]
 REMAP_NAME = "base, best fixed remap"
+# Clips are drawn again for the interval; fewer have none to speak of.
+FEWEST_CLIPS = 3
 
 
 def _spans(records: Records) -> NDArray[np.float64]:
@@ -96,7 +98,7 @@ def compare_runs(
             "base": float(np.isnan(before.spans).any(-1).mean()),
             "tuned": float(np.isnan(after.spans).any(-1).mean()),
         },
-        "learned": gain.low > 0,
+        "learned": gain.low > 0 and len(set(clips)) >= FEWEST_CLIPS,
         "verdict": _verdict(rows, gain, len(records), len(set(clips))),
     }
 
@@ -107,6 +109,8 @@ def _verdict(rows: dict[str, Any], gain: Interval, queries: int, clips: int) -> 
         f"held-out mIoU went from {base:.3f} to {tuned:.3f}, a gain of {gain.value:+.3f} "
         f"(95 % interval {gain.low:+.3f} to {gain.high:+.3f}, {queries} questions, {clips} clips)"
     )
+    if clips < FEWEST_CLIPS:
+        return f"Too few held-out clips to tell, hold out at least {FEWEST_CLIPS}: {facts}."
     if gain.low <= 0:
         word = "It got worse" if gain.high < 0 else "It did not learn"
         return f"{word}: {facts}."

@@ -26,7 +26,7 @@ from vcr1_lib.evaluation import answer_greedily, read_predictions
 from vcr1_lib.grading import RewardFunc
 from vcr1_lib.groups import encode_prompts, with_pixels
 from vcr1_lib.grpo import combine_rewards, group_advantages, grpo_loss, is_flat, mask_truncated
-from vcr1_lib.loading import check_scaled
+from vcr1_lib.loading import ModelError, check_scaled
 from vcr1_lib.models import PromptLoader, family_of
 from vcr1_lib.policy import GroupPolicy, Rollout
 from vcr1_lib.reward_panel import RewardPanel, completion_rows
@@ -77,6 +77,11 @@ class VideoGRPOTrainer(ResumableTrainer):
         if not args.train_vision:
             for module in family_of(model).tower(model):
                 module.requires_grad_(False)
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise ModelError(
+                "nothing of this model can be trained; to go on with an adapter's folder, add "
+                "use_peft"
+            )
         if args.fp16:
             check_scaled(model)
         super().__init__(
