@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from vcr1_lib.datasets import read_records
-from vcr1_lib.rewards import PRESETS, preset_rewards
+from vcr1_lib.rewards import PRESETS, format_reward, preset_rewards
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "benchmarks" / "engines" / "ms_swift"
@@ -75,3 +75,23 @@ def test_verls_function_adds_up_the_rewards_of_a_task() -> None:
     truth = json.dumps({"span": [4.0, 14.0], "duration": 24.0})
     assert names["compute_score"]("temporal_grounding", GOOD, truth) == pytest.approx(1.5)
     assert names["compute_score"]("temporal_grounding", "no idea", truth) == 0.0
+
+
+def test_ms_swift_has_called_our_rewards() -> None:
+    result = json.loads((FOLDER / "result.json").read_text(encoding="utf-8"))
+    pins = (FOLDER / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    assert {f"{name}=={result['versions'][name]}" for name in ("ms-swift", "trl")} <= set(pins)
+    assert not any("://" in pin for pin in pins)
+    names = ["format_reward", "temporal_iou_reward"]
+    assert "--external_plugins benchmarks/engines/ms_swift/plugin.py" in result["command"]
+    assert f"--reward_funcs {' '.join(names)}" in result["command"]
+    # ms-swift writes the last step's answers twice.
+    answers = {step["step"][0]: step for step in result["completions"]}
+    assert list(answers) == ["1", "2", "3"]
+    for logged, step in zip(result["logged"], answers.values(), strict=True):
+        paid = format_reward(step["completion"], task=["temporal_grounding"] * 4)
+        assert step["format_reward"] == paid, "what ms-swift was told is what the reward says"
+        for name in names:
+            mean = sum(step[name]) / len(step[name])
+            assert logged[f"rewards/{name}/mean"] == pytest.approx(mean, abs=1e-6)
+    assert any(any(step["temporal_iou_reward"]) for step in result["completions"])
