@@ -187,9 +187,8 @@ def build_ours(
     config = VideoGRPOConfig(
         **options, per_device_train_batch_size=1, shared_prefix=system == "shared"
     )
-    trainer = VideoGRPOTrainer(
-        model, reward, config, [{"id": str(i)} for i in range(16)], None, processor
-    )
+    records = [{"id": str(i), "task": "temporal_grounding"} for i in range(16)]
+    trainer = VideoGRPOTrainer(model, reward, config, records, None, processor)
     trainer.data_collator = Loader(processor)
     trainer.policy.banned[processor.tokenizer.eos_token_id] = True
     trainer.prompt_tokens = prompt["input_ids"].shape[1]
