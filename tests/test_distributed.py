@@ -36,6 +36,7 @@ def step(processes: int, *arguments: str) -> None:
         ("dapo", "all", "fsdp2"),
         ("grpo", "flat", "fsdp2"),
         pytest.param("dapo", "all", "zero2", marks=NEEDS_DEEPSPEED),
+        pytest.param("dapo", "all", "zero3", marks=NEEDS_DEEPSPEED),
         pytest.param("grpo", "flat", "zero3", marks=NEEDS_DEEPSPEED),
     ],
 )

@@ -46,6 +46,7 @@ def zero_options(engine: str) -> dict[str, Any]:
     auto = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
     stage = {"stage": int(engine[-1])}
     untested = {"zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False}
+    untested |= {"gradient_clipping": 0.0}
     return {"deepspeed": {"zero_optimization": stage} | untested | dict.fromkeys(auto, "auto")}
 
 
