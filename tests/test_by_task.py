@@ -61,7 +61,7 @@ def test_a_task_with_one_sample_takes_part_in_both_samplings() -> None:
     assert Counter(tasks[row] for row in rows) == {"a": 8, "b": 8}
     assert rows[:4] == rows[4:8], "a window comes as often as its answers are used"
     assert rows == list(RepeatedWindows(8, window=4, times=2, seed=0, tasks=tasks))
-    balanced.set_epoch(1)
+    balanced.epoch = lambda: 1
     assert rows != list(balanced)
 
 

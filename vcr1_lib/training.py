@@ -111,14 +111,14 @@ class VideoGRPOTrainer(ResumableTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         args = self.args
-        rows = args.per_device_train_batch_size * args.world_size * args.sampled_at_once
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset
         return RepeatedWindows(
             len(dataset),
-            window=rows,
+            window=args.per_device_train_batch_size * args.world_size * args.sampled_at_once,
             times=args.num_iterations,
             seed=args.data_seed or args.seed,
             tasks=[r["task"] for r in dataset] if args.task_sampling == "balanced" else None,
+            epoch=lambda: int(self.state.epoch or 0),
         )
 
     def get_batch_samples(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Literal
 
@@ -52,6 +52,8 @@ class RepeatedWindows(Sampler[int]):
         seed: Of the order.
         tasks: ``N`` names for an order in which every task comes equally often; ``None`` for
             one in which each row comes once an epoch, so that tasks come in proportion.
+        epoch: Tells the epoch when it begins. The data loader's ``set_epoch`` does not reach a
+            sampler that is resumed inside an epoch by several processes.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class RepeatedWindows(Sampler[int]):
         times: int,
         seed: int,
         tasks: Sequence[str] | None = None,
+        epoch: Callable[[], int] = lambda: 0,
     ) -> None:
         if num_rows < window:
             raise AnnotationError(
@@ -69,20 +72,16 @@ class RepeatedWindows(Sampler[int]):
                 "label more, or lower per_device_train_batch_size or steps_per_generation"
             )
         self.num_rows, self.window, self.times, self.seed = num_rows, window, times, seed
-        self.tasks, self.epoch = tasks, 0
+        self.tasks, self.epoch = tasks, epoch
 
     def __len__(self) -> int:
         return self.num_rows // self.window * self.window * self.times
 
     def __iter__(self) -> Iterator[int]:
-        rng = np.random.default_rng((self.seed, self.epoch))
+        rng = np.random.default_rng((self.seed, self.epoch()))
         if self.tasks is None:
             order = rng.permutation(self.num_rows).tolist()
         else:
             order = balanced_order(self.tasks, rng)
         for first in range(0, self.num_rows - self.window + 1, self.window):
             yield from order[first : first + self.window] * self.times
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch's order; the data loader calls it."""
-        self.epoch = epoch
