@@ -48,7 +48,7 @@ def clue_prompt(question: Question) -> str:
         ValueError: If a record's task has no answer that points at a time.
 
     >>> clue_prompt("What falls?")[:23]
-    'What falls?\\nReason betw'
+    'What falls?\nReason betw'
     """
     if isinstance(question, str):
         return CLUE_TEMPLATE.format(question=question)
