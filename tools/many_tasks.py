@@ -17,7 +17,6 @@ from num2words import num2words
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
 from transformers import (
     PreTrainedTokenizerFast,
-    SmolVLMConfig,
     SmolVLMForConditionalGeneration,
     SmolVLMImageProcessor,
     SmolVLMProcessor,
@@ -25,7 +24,7 @@ from transformers import (
 )
 from transformers.models.smolvlm import processing_smolvlm as smolvlm
 
-from tools.tiny_model import EOS, SPECIAL
+from tools.tiny_model import EOS, IMAGE_SIZE, PATCH_SIZE, SPECIAL, random_smolvlm
 from vcr1_lib.prompts import (
     ANSWER_TAG,
     CLUE_TAG,
@@ -46,7 +45,6 @@ from vcr1_lib.toyworld_scenes import (
 )
 from vcr1_lib.toyworld_tasks import ask_any, dialogue, event_sentence, task_columns
 
-IMAGE_SIZE, PATCH_SIZE = 32, 8
 HIDDEN, LAYERS, HEADS = 160, 4, 5
 VISION_HIDDEN, VISION_LAYERS = 64, 3
 
@@ -261,36 +259,13 @@ def sample_texts() -> list[str]:
 
 def build_model(processor: SmolVLMProcessor) -> SmolVLMForConditionalGeneration:
     """Return the model with random weights; seed torch first."""
-    tokenizer = processor.tokenizer
-    config = SmolVLMConfig(
-        image_token_id=processor.image_token_id,
-        tie_word_embeddings=True,
-        scale_factor=IMAGE_SIZE // PATCH_SIZE,
-        vision_config={
-            "hidden_size": VISION_HIDDEN,
-            "intermediate_size": 3 * VISION_HIDDEN,
-            "num_hidden_layers": VISION_LAYERS,
-            "num_attention_heads": 4,
-            "image_size": IMAGE_SIZE,
-            "patch_size": PATCH_SIZE,
-        },
-        text_config={
-            "model_type": "llama",
-            "hidden_size": HIDDEN,
-            "intermediate_size": 3 * HIDDEN,
-            "num_hidden_layers": LAYERS,
-            "num_attention_heads": HEADS,
-            "num_key_value_heads": HEADS,
-            "vocab_size": len(tokenizer),
-            "max_position_embeddings": 2048,
-            "rms_norm_eps": 1e-5,
-            "pad_token_id": tokenizer.pad_token_id,
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            "tie_word_embeddings": True,
-        },
+    return random_smolvlm(
+        processor,
+        patch_size=PATCH_SIZE,
+        vision_hidden=VISION_HIDDEN,
+        vision_layers=VISION_LAYERS,
+        hidden=HIDDEN,
+        layers=LAYERS,
+        heads=HEADS,
+        key_value_heads=HEADS,
     )
-    model = SmolVLMForConditionalGeneration(config)
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    return model

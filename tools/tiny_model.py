@@ -118,26 +118,50 @@ def build_processor() -> SmolVLMProcessor:
 
 def build_model(processor: SmolVLMProcessor) -> SmolVLMForConditionalGeneration:
     """Return the model, 1.1 M random weights; seed torch first."""
+    return random_smolvlm(
+        processor,
+        patch_size=PATCH_SIZE,
+        vision_hidden=VISION_HIDDEN,
+        vision_layers=VISION_LAYERS,
+        hidden=HIDDEN,
+        layers=LAYERS,
+        heads=4,
+        key_value_heads=2,
+    )
+
+
+def random_smolvlm(
+    processor: SmolVLMProcessor,
+    *,
+    patch_size: int,
+    vision_hidden: int,
+    vision_layers: int,
+    hidden: int,
+    layers: int,
+    heads: int,
+    key_value_heads: int,
+) -> SmolVLMForConditionalGeneration:
+    """Return a model of this shape for the processor, one visual token a frame."""
     tokenizer = processor.tokenizer
     config = SmolVLMConfig(
         image_token_id=processor.image_token_id,
         tie_word_embeddings=True,
-        scale_factor=IMAGE_SIZE // PATCH_SIZE,
+        scale_factor=IMAGE_SIZE // patch_size,
         vision_config={
-            "hidden_size": VISION_HIDDEN,
-            "intermediate_size": 3 * VISION_HIDDEN,
-            "num_hidden_layers": VISION_LAYERS,
+            "hidden_size": vision_hidden,
+            "intermediate_size": 3 * vision_hidden,
+            "num_hidden_layers": vision_layers,
             "num_attention_heads": 4,
             "image_size": IMAGE_SIZE,
-            "patch_size": PATCH_SIZE,
+            "patch_size": patch_size,
         },
         text_config={
             "model_type": "llama",
-            "hidden_size": HIDDEN,
-            "intermediate_size": 3 * HIDDEN,
-            "num_hidden_layers": LAYERS,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
+            "hidden_size": hidden,
+            "intermediate_size": 3 * hidden,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": key_value_heads,
             "vocab_size": len(tokenizer),
             "max_position_embeddings": 2048,
             "rms_norm_eps": 1e-5,

@@ -14,7 +14,7 @@ from vcr1_lib.grammar import Span
 from vcr1_lib.groups import Prompts, encode_prompts, with_pixels
 from vcr1_lib.models import banned_tokens, collate_prompts, family_of
 from vcr1_lib.processing import prompt_inputs
-from vcr1_lib.rollout import GREEDY, sample_groups
+from vcr1_lib.rollout import GREEDY, Answers, sample_groups
 from vcr1_lib.video import Clip
 
 
@@ -57,6 +57,41 @@ class Look(NamedTuple):
     seconds: float | None
 
 
+def answer_prompts(
+    model: nn.Module,
+    processor: Any,
+    prompts: Prompts,
+    *,
+    max_completion_length: int,
+    on_token: Callable[[Tensor], None] | None = None,
+) -> Answers:
+    """Give the most likely answer to each prompt, in evaluation mode.
+
+    Args:
+        model: Any model of a known family.
+        processor: Its processor.
+        prompts: ``B`` prompts, the videos encoded.
+        max_completion_length: In tokens.
+        on_token: As :func:`sample_groups` takes it.
+
+    Returns:
+        One answer a prompt, ``(B, 1, R)``.
+    """
+    was_training = model.training
+    model.eval()
+    answers = sample_groups(
+        model,
+        prompts,
+        noise=torch.zeros(len(prompts.input_ids), 1, max_completion_length),
+        eos_token_id=processor.tokenizer.eos_token_id,
+        temperature=GREEDY,
+        banned=banned_tokens(model, processor).to(prompts.input_ids.device),
+        on_token=on_token,
+    )
+    model.train(was_training)
+    return answers
+
+
 @dataclass(frozen=True)
 class Asker:
     """A model with its processor, and how it answers: the most likely token each time.
@@ -87,20 +122,15 @@ class Asker:
 
     def answer(self, prompts: Prompts) -> tuple[str, int]:
         """Return the answer to one prompt and its number of tokens."""
-        tokenizer, said = self.processor.tokenizer, _Stream(self.processor.tokenizer, self.on_text)
-        was_training = self.model.training
-        self.model.eval()
-        answers = sample_groups(
+        said = _Stream(self.processor.tokenizer, self.on_text)
+        answers = answer_prompts(
             self.model,
+            self.processor,
             prompts,
-            noise=torch.zeros(1, 1, self.max_completion_length),
-            eos_token_id=tokenizer.eos_token_id,
-            temperature=GREEDY,
-            banned=banned_tokens(self.model, self.processor).to(prompts.input_ids.device),
+            max_completion_length=self.max_completion_length,
             on_token=said.add,
         )
-        self.model.train(was_training)
-        text = tokenizer.decode(answers.tokens[0, 0], skip_special_tokens=True)
+        text = self.processor.tokenizer.decode(answers.tokens[0, 0], skip_special_tokens=True)
         return text, int(answers.mask.sum())
 
     def look(self, read: Callable[[], Clip], prompt: str, question: Question) -> Look:

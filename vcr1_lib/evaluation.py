@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm.auto import tqdm
 
+from vcr1_lib.asker import answer_prompts
 from vcr1_lib.groups import encode_prompts
 from vcr1_lib.metrics import bootstrap_interval, grounding_scores, span_ious
-from vcr1_lib.models import PromptLoader, banned_tokens, collate_prompts, family_of
+from vcr1_lib.models import PromptLoader, collate_prompts, family_of
 from vcr1_lib.predictions import PredictionError, append_predictions, read_prediction_log
-from vcr1_lib.rollout import GREEDY, sample_groups
 from vcr1_lib.scoring import read_answer
 from vcr1_lib.video import VideoError
 
@@ -66,7 +66,7 @@ def answer_greedily(
     """
     tokenizer = loader.processor.tokenizer
     device = next(model.parameters()).device
-    family, banned = family_of(model), banned_tokens(model, loader.processor).to(device)
+    family = family_of(model)
     was_training = model.training
     model.eval()
     texts: list[str] = []
@@ -76,13 +76,8 @@ def answer_greedily(
         batch = collate_prompts(rows, family, tokenizer.pad_token_id)
         with torch.no_grad():
             prompts = encode_prompts(model, {k: v.to(device) for k, v in batch.items()})
-        answers = sample_groups(
-            model,
-            prompts,
-            noise=torch.zeros(len(rows), 1, max_completion_length),
-            eos_token_id=tokenizer.eos_token_id,
-            temperature=GREEDY,
-            banned=banned,
+        answers = answer_prompts(
+            model, loader.processor, prompts, max_completion_length=max_completion_length
         )
         texts += tokenizer.batch_decode(answers.tokens[:, 0], skip_special_tokens=True)
     model.train(was_training)
