@@ -1,9 +1,8 @@
 """Train a video language model with GRPO on temporal grounding; ``make run`` starts it.
 
-Every option of ``VideoGRPOConfig``, and so of ``transformers.TrainingArguments``, can be given:
+Any option of ``VideoGRPOConfig``, ``TrainingArguments`` or ``ModelOptions`` can be given:
     python scripts/train_grpo.py --max_steps 60 --seed 1
     python scripts/train_grpo.py --annotations own.jsonl --videos FOLDER
-A profile makes it a real model on a GPU, and ``ModelOptions`` choose another one:
     python scripts/train_grpo.py --profile gpu24 --model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct
 """
 
@@ -23,7 +22,7 @@ from vcr1_lib.models import PromptLoader
 from vcr1_lib.plots import write_run_plots
 from vcr1_lib.report import compare_runs, render_examples, render_table, write_result
 from vcr1_lib.rewards import format_reward, temporal_iou_reward
-from vcr1_lib.sharding import each_a_share
+from vcr1_lib.sharding import each_a_share, leave_processes
 from vcr1_lib.training import VideoGRPOTrainer
 from vcr1_lib.video import VideoError
 
@@ -114,6 +113,8 @@ def main():
         sys.exit(run(sys.argv[1:]))
     except (OSError, AnnotationError, ModelError, VideoError) as error:
         sys.exit(f"error: {error}")
+    finally:
+        leave_processes()
 
 
 if __name__ == "__main__":

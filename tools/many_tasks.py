@@ -49,10 +49,10 @@ HIDDEN, LAYERS, HEADS = 160, 4, 5
 VISION_HIDDEN, VISION_LAYERS = 64, 3
 
 # How loosely each task is taught.
-SLOPPY_SECONDS = (3.0, 12.0)
+SLOPPY_SECONDS = (3.0, 9.0)
 TRACK_SHARES = (0.2, 1.0)
-LAZY_LETTER = 0.45
-LAZY_LABEL = 0.5
+LAZY_LETTER = 0.3
+LAZY_LABEL = 0.3
 TOLD_SHARE = 0.6
 NO_THOUGHT, NO_TAGS = 0.25, 0.08
 
@@ -68,7 +68,8 @@ SPLIT = (
 )
 VISIT_KINDS = (
     "at", "at", "list", "chat", "dialogue", "picture",
-    "temporal_grounding", "multiple_choice", "grounded_qa", "caption", "quality",
+    "temporal_grounding", "temporal_grounding", "multiple_choice", "multiple_choice",
+    "grounded_qa", "caption", "quality",
 )  # fmt: skip
 TRACK_KINDS = ("where", "where", "where", "picture", "tracking", "tracking", "quality")
 

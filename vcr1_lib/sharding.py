@@ -46,6 +46,12 @@ def any_process(flag: bool, device: torch.device) -> bool:
     return bool(told)
 
 
+def leave_processes() -> None:
+    """Take leave of the other processes: one that just ends may be aborted by its own threads."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def gather_rows(rows: list[Row]) -> list[Row]:
     """Return every process's rows, in every process, in the order of their ranks."""
     if not (distributed.is_available() and distributed.is_initialized()):
