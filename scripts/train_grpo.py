@@ -1,7 +1,6 @@
 """Train a video language model with GRPO on temporal grounding; ``make run`` starts it.
 
 Any option of ``VideoGRPOConfig``, ``TrainingArguments`` or ``ModelOptions`` can be given:
-    python scripts/train_grpo.py --max_steps 60 --seed 1
     python scripts/train_grpo.py --annotations own.jsonl --videos FOLDER
     python scripts/train_grpo.py --profile gpu24 --model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct
 """
