@@ -1,4 +1,4 @@
-"""Other ways to attend in a packed row, to measure beside ``vcr1_lib.shared_attention``.
+"""Other ways to attend in a packed row, to measure beside ``vcr1_lib.models.shared_attention``.
 
 - ``shared``: the library's own, causal above and a mask for the last rows;
 - ``dense``: one mask over all rows, one call of scaled-dot-product attention;
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from transformers import AttentionInterface
 
-from vcr1_lib.shared_attention import NAME, shared_prefix_attention
+from vcr1_lib.models.shared_attention import NAME, shared_prefix_attention
 
 _sdpa = AttentionInterface()["sdpa"]
 compiled_flex = torch.compile(flex_attention)

@@ -169,10 +169,10 @@ def build_ours(
 ) -> Any:
     import numpy as np
 
-    from vcr1_lib.config import VideoGRPOConfig
     from vcr1_lib.models import PromptLoader
-    from vcr1_lib.processing import prompt_inputs
+    from vcr1_lib.models.processing import prompt_inputs
     from vcr1_lib.training import VideoGRPOTrainer
+    from vcr1_lib.training.config import VideoGRPOConfig
     from vcr1_lib.video import Clip
 
     rng = np.random.default_rng(0)

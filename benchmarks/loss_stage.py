@@ -9,7 +9,7 @@ head is frozen (LoRA) or trained; only the gradients wanted are computed.
 - ``plain``: all scores at once, ``log_softmax``, pick;
 - ``trl_selective``: all scores at once, TRL's ``selective_log_softmax``;
 - ``trl_fused``: TRL's ``ChunkedLogProbFunction``, which its trainers use;
-- ``chunked``: ``vcr1_lib.logprobs.chunked_logps``.
+- ``chunked``: ``vcr1_lib.grpo.logprobs.chunked_logps``.
 
 Liger Kernel has no CPU backend (its kernels are Triton's), so it has no row here.
 """
@@ -39,7 +39,7 @@ TEMPERATURE = 0.9
 
 def score(way: str, hidden: Any, head: Any, tokens: Any) -> Any:
     if way == "chunked":
-        from vcr1_lib.logprobs import chunked_logps
+        from vcr1_lib.grpo.logprobs import chunked_logps
 
         return chunked_logps(hidden, head, tokens, temperature=TEMPERATURE).logps
     if way == "trl_fused":

@@ -82,7 +82,7 @@ def batch_of(config: Any, frames: int) -> tuple[dict[str, Any], Any]:
     """Return what the processor would for random pictures, and the counts of it."""
     import torch
 
-    from vcr1_lib.shapes import Video
+    from vcr1_lib.planning.shapes import Video
 
     tower = config.vision_config
     side = SIDE // tower.patch_size
@@ -113,10 +113,10 @@ def grpo_steps(config: Any, case: Case, steps: int) -> None:
     from transformers import AutoModelForImageTextToText
 
     from vcr1_lib.groups import encode_prompts, score_groups
+    from vcr1_lib.groups.rollout import answer_noise, sample_groups
+    from vcr1_lib.groups.separate_rows import score_rows, shares_prefix_exactly
     from vcr1_lib.grpo import group_advantages, grpo_loss
     from vcr1_lib.models import family_of
-    from vcr1_lib.rollout import answer_noise, sample_groups
-    from vcr1_lib.separate_rows import score_rows, shares_prefix_exactly
 
     what, _, lora, checkpointing, group, length, frames = case
     torch.manual_seed(0)
@@ -162,9 +162,9 @@ def status(name: str) -> int:
 
 def run_child(case: Case) -> dict[str, int]:
     """Return the measured peak and the predicted one."""
-    from vcr1_lib.footprint import footprint
-    from vcr1_lib.run_setup import read_setup
-    from vcr1_lib.shapes import shape_of
+    from vcr1_lib.planning.footprint import footprint
+    from vcr1_lib.planning.setup import read_setup
+    from vcr1_lib.planning.shapes import shape_of
 
     what, family, lora, checkpointing, group, length, frames = case
     config = config_of(family)

@@ -22,9 +22,10 @@ from typing import Any
 
 from machine import processor
 
-from vcr1_lib import rewards, shaping
+from vcr1_lib import rewards
 from vcr1_lib.prompts import FRAMES, render_gold
-from vcr1_lib.reward_cases import GOLD
+from vcr1_lib.rewards import shaping
+from vcr1_lib.rewards.cases import GOLD
 
 RESULT = Path(__file__).parent / "results" / "rewards.json"
 THOUGHT = "The man stands by the table at first; he opens the door after ten seconds or so. " * 4

@@ -28,10 +28,10 @@ from torch import Tensor, nn
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from vcr1_lib.groups import encode_prompts, score_groups, take
+from vcr1_lib.groups.rollout import answer_noise, sample_groups
+from vcr1_lib.groups.separate_rows import sample_rows, score_rows
 from vcr1_lib.grpo import group_advantages, grpo_loss
-from vcr1_lib.loading import ModelOptions, four_bit_config, keep_gradient, lora_config
-from vcr1_lib.rollout import answer_noise, sample_groups
-from vcr1_lib.separate_rows import sample_rows, score_rows
+from vcr1_lib.models.loading import ModelOptions, four_bit_config, keep_gradient, lora_config
 
 RESULTS = Path(__file__).parent / "results"
 VISION = {

@@ -12,17 +12,23 @@ from pathlib import Path
 import torch
 from transformers.utils import logging
 
-from vcr1_lib.benchmarks import FILES, find_benchmark, max_pixels, read_benchmark, score_sections
 from vcr1_lib.datasets import AnnotationError
-from vcr1_lib.eval_page import write_page
+from vcr1_lib.datasets.benchmarks import (
+    FILES,
+    find_benchmark,
+    max_pixels,
+    read_benchmark,
+    score_sections,
+)
 from vcr1_lib.evaluation import evaluate
-from vcr1_lib.loading import ModelError, ModelOptions, load_model
+from vcr1_lib.evaluation.page import write_page
+from vcr1_lib.evaluation.report import write_result
+from vcr1_lib.metrics.official import write_official
+from vcr1_lib.metrics.predictions import PredictionError
+from vcr1_lib.metrics.scoring import render_scores
 from vcr1_lib.models import PromptLoader
-from vcr1_lib.official_files import write_official
+from vcr1_lib.models.loading import ModelError, ModelOptions, load_model
 from vcr1_lib.options import option, options_parser, parse_options
-from vcr1_lib.predictions import PredictionError
-from vcr1_lib.report import write_result
-from vcr1_lib.scoring import render_scores
 
 BUDGET = ("fps", "max_frames", "max_completion_length")
 

@@ -12,17 +12,17 @@ import vcr1_lib  # isort: skip  # noqa: F401  (first: it quiets a warning)
 from transformers import set_seed
 from transformers.utils import logging
 
-from vcr1_lib.callbacks import resume_hint
-from vcr1_lib.config import read_options
 from vcr1_lib.datasets import AnnotationError, read_moments_and_split, read_records, take
 from vcr1_lib.evaluation import answer_greedily, read_predictions
-from vcr1_lib.loading import ModelError, load_model
+from vcr1_lib.evaluation.report import compare_runs, render_examples, render_table, write_result
 from vcr1_lib.models import PromptLoader
+from vcr1_lib.models.loading import ModelError, load_model
+from vcr1_lib.models.sharding import each_a_share, leave_processes
 from vcr1_lib.plots import write_run_plots
-from vcr1_lib.report import compare_runs, render_examples, render_table, write_result
 from vcr1_lib.rewards import format_reward, temporal_iou_reward
-from vcr1_lib.sharding import each_a_share, leave_processes
 from vcr1_lib.training import VideoGRPOTrainer
+from vcr1_lib.training.callbacks import resume_hint
+from vcr1_lib.training.config import read_options
 from vcr1_lib.video import VideoError
 
 

@@ -13,12 +13,12 @@ from peft import PeftModel
 from test_training import HELDOUT, LENGTH, QUICK, REWARDS, SAMPLES, SMALL, predict, trainer_of
 from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 
-from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.evaluation import answer_greedily
 from vcr1_lib.hardware import PROFILES
-from vcr1_lib.loading import UNQUANTISED, ModelError, check_scaled, load_model
 from vcr1_lib.models import PromptLoader, banned_tokens
+from vcr1_lib.models.loading import UNQUANTISED, ModelError, check_scaled, load_model
 from vcr1_lib.training import VideoGRPOTrainer
+from vcr1_lib.training.config import VideoGRPOConfig
 
 TINY = SAMPLES / "tiny_model"
 QLORA = {"load_in_4bit": True, "use_peft": True, "lora_r": 8}

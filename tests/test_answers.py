@@ -16,7 +16,7 @@ from vcr1_lib.answers import (
     parse_spans,
     parse_track,
 )
-from vcr1_lib.grammar import Parsed, Reason
+from vcr1_lib.answers.grammar import Parsed, Reason
 from vcr1_lib.prompts import FRAMES, render_boxes, render_span, render_spans
 
 OPTIONS = ["clap proudly", "jump up", "dance", "sit down"]

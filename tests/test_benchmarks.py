@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vcr1_lib.benchmarks import (
+from vcr1_lib.datasets import FORMATS, AnnotationError
+from vcr1_lib.datasets.benchmarks import (
     BENCHMARKS,
     METRICS,
     find_benchmark,
@@ -20,11 +21,10 @@ from vcr1_lib.benchmarks import (
     sample_names,
     score_sections,
 )
-from vcr1_lib.datasets import FORMATS, AnnotationError
-from vcr1_lib.official_files import WRITERS, write_got10k, write_official
+from vcr1_lib.metrics.official import WRITERS, write_got10k, write_official
+from vcr1_lib.metrics.scoring import MAIN_SCORE
 from vcr1_lib.overlap import track_iou
 from vcr1_lib.prompts import TEMPLATES, render_gold
-from vcr1_lib.scoring import MAIN_SCORE
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")

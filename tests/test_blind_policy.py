@@ -12,11 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vcr1_lib import grpo
-from vcr1_lib.blind_policy import BlindGame, blind_game, group_advantages, train_blind_policy
 from vcr1_lib.overlap import interval_iou
-from vcr1_lib.reward_bench import NUM_TRUTHS, blind_payoffs, blind_score
-from vcr1_lib.reward_cases import blind_answers, draw_truths
 from vcr1_lib.rewards import PRESETS, format_reward, interval_set_iou_reward, temporal_iou_reward
+from vcr1_lib.rewards.bench import NUM_TRUTHS, blind_payoffs, blind_score
+from vcr1_lib.rewards.blind_policy import (
+    BlindGame,
+    blind_game,
+    group_advantages,
+    train_blind_policy,
+)
+from vcr1_lib.rewards.cases import blind_answers, draw_truths
 
 WHEN = "temporal_grounding"
 

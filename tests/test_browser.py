@@ -18,13 +18,13 @@ import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_notebook
 
-from vcr1_lib.blind_policy import blind_game, train_blind_policy
 from vcr1_lib.datasets import read_charades_sta, read_jsonl
-from vcr1_lib.drawings import blind_sentence
 from vcr1_lib.grpo import group_advantages
 from vcr1_lib.overlap import box_iou, interval_iou
 from vcr1_lib.prompts import render_boxes, render_span
 from vcr1_lib.rewards import format_reward, temporal_iou_reward, track_iou_reward
+from vcr1_lib.rewards.blind_policy import blind_game, train_blind_policy
+from vcr1_lib.widgets.drawings import blind_sentence
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = "notebooks/02_reward_design.ipynb"

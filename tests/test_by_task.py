@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import torch
 
-from vcr1_lib.by_task import figures_by_task, scores_by_task, tasks_of
-from vcr1_lib.callbacks import COMPLETIONS_FILE
-from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.datasets import read_jsonl
 from vcr1_lib.grpo import combine_rewards, group_advantages
-from vcr1_lib.loading import load_model
+from vcr1_lib.metrics.by_task import figures_by_task, scores_by_task, tasks_of
+from vcr1_lib.models.loading import load_model
 from vcr1_lib.prompts import render_gold
-from vcr1_lib.reward_panel import RewardPanel
 from vcr1_lib.rewards import PRESETS, format_reward, later_track_iou_reward, track_iou_reward
+from vcr1_lib.rewards.panel import RewardPanel
 from vcr1_lib.training import VideoGRPOTrainer
-from vcr1_lib.windows import RepeatedWindows, balanced_order
+from vcr1_lib.training.callbacks import COMPLETIONS_FILE
+from vcr1_lib.training.config import VideoGRPOConfig
+from vcr1_lib.training.windows import RepeatedWindows, balanced_order
 
 SAMPLES = Path(__file__).parents[1] / "data_samples"
 REWARDS = list({r.__name__: r for preset in PRESETS.values() for r, _ in preset}.values())

@@ -15,9 +15,9 @@ import test_checks_measure as of_measure
 import test_checks_one_gpu as of_one_gpu
 import test_checks_video as of_video
 
-from vcr1_lib.blind_policy import group_advantages
 from vcr1_lib.checks import EXERCISES, check, hint
 from vcr1_lib.overlap import interval_iou, interval_set_iou
+from vcr1_lib.rewards.blind_policy import group_advantages
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from vcr1_lib import grpo, kl
+from vcr1_lib import grpo
+from vcr1_lib.grpo import kl
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "03_grpo_from_scratch.ipynb"
 

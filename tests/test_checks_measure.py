@@ -13,7 +13,7 @@ import pytest
 
 from vcr1_lib.checks import check
 from vcr1_lib.checks.measure import EXERCISES
-from vcr1_lib.task_metrics import got10k_scores
+from vcr1_lib.metrics.tasks import got10k_scores
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "05_measure_and_diagnose.ipynb"
 CLIPPED, FORMAT, FLAT = (

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from vcr1_lib.advice import plan_memory
-from vcr1_lib.footprint import GIB, NF4_DOUBLE, NF4_SINGLE
 from vcr1_lib.hardware import PROFILES
-from vcr1_lib.run_setup import read_setup
-from vcr1_lib.shapes import known_shape
+from vcr1_lib.planning.advice import plan_memory
+from vcr1_lib.planning.footprint import GIB, NF4_DOUBLE, NF4_SINGLE
+from vcr1_lib.planning.setup import read_setup
+from vcr1_lib.planning.shapes import known_shape
 
 
 def bits(block: int, group: int | None = None) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vcr1_lib.tokens import time_positions
+from vcr1_lib.video.tokens import time_positions
 
 
 def moments(duration: float, fps: float, max_frames: int) -> list[float]:

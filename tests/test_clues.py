@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vcr1_lib.clues import (
+from vcr1_lib.inference.clues import (
     clue_prompt,
     denser_times,
     plain_prompt,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from vcr1_lib.loading import load_model
+from vcr1_lib.models.loading import load_model
 
 NEEDS_DEEPSPEED = pytest.mark.skipif(
     find_spec("deepspeed") is None, reason="deepspeed is not installed (it is not in the lock)"

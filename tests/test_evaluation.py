@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from vcr1_lib import evaluation
-from vcr1_lib.benchmarks import Section
 from vcr1_lib.datasets import read_charades_sta
-from vcr1_lib.eval_page import write_page
+from vcr1_lib.datasets.benchmarks import Section
 from vcr1_lib.evaluation import evaluate
-from vcr1_lib.loading import load_model
+from vcr1_lib.evaluation.page import write_page
+from vcr1_lib.metrics.predictions import PredictionError
+from vcr1_lib.metrics.scoring import score_beside_baselines
 from vcr1_lib.models import PromptLoader
-from vcr1_lib.predictions import PredictionError
-from vcr1_lib.scoring import score_beside_baselines
+from vcr1_lib.models.loading import load_model
 
 SAMPLES = Path(__file__).parent.parent / "data_samples"
 FOLDER = SAMPLES / "charades_sta"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tools import build_format_samples
-from vcr1_lib import datasets, prescan
+from vcr1_lib import datasets
 from vcr1_lib.datasets import (
     AnnotationError,
     BadRow,
@@ -35,7 +35,8 @@ from vcr1_lib.datasets import (
     videochat_r1_18k,
     without,
 )
-from vcr1_lib.grading import GOLD_COLUMNS
+from vcr1_lib.rewards.grading import GOLD_COLUMNS
+from vcr1_lib.video import prescan
 
 SAMPLES = Path(__file__).parents[1] / "data_samples"
 FORMATS, CLIPS = SAMPLES / "formats", SAMPLES / "clips"

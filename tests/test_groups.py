@@ -10,10 +10,10 @@ from peft import LoraConfig, get_peft_model
 from tiny import FAMILIES, noise_clip
 
 from vcr1_lib.groups import encode_prompts, pack, score_groups, with_pixels
+from vcr1_lib.groups.rollout import answer_noise, sample_groups
+from vcr1_lib.groups.separate_rows import TOLERANCE, score_rows
 from vcr1_lib.models import banned_tokens, collate_prompts, family_of
-from vcr1_lib.processing import prompt_inputs
-from vcr1_lib.rollout import answer_noise, sample_groups
-from vcr1_lib.separate_rows import TOLERANCE, score_rows
+from vcr1_lib.models.processing import prompt_inputs
 
 LENGTHS = [[5, 1, 0, 9], [3, 9, 2, 7]]
 # 60 temporal grids two seconds apart: temporal ids far beyond the prompt's last text id.

@@ -30,7 +30,7 @@ from vcr1_lib.grpo import (
     masked_mean,
     policy_ratio,
 )
-from vcr1_lib.kl import KL_ESTIMATORS, kl_k3
+from vcr1_lib.grpo.kl import KL_ESTIMATORS, kl_k3
 
 NAN = float("nan")
 LOSS_TYPES: tuple[LossType, ...] = ("grpo", "bnpo", "dr_grpo", "dapo")

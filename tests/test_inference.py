@@ -14,8 +14,8 @@ import pytest
 import torch
 from tiny import FAMILIES
 
-from vcr1_lib.clues import Question
 from vcr1_lib.groups import Prompts, encode_prompts, score_groups
+from vcr1_lib.groups.separate_rows import score_rows
 from vcr1_lib.inference import (
     Asker,
     Chat,
@@ -25,10 +25,10 @@ from vcr1_lib.inference import (
     ask_iteratively,
     ask_with_clues,
 )
-from vcr1_lib.loading import load_model
+from vcr1_lib.inference.clues import Question
 from vcr1_lib.models import collate_prompts, family_of
-from vcr1_lib.processing import prompt_inputs
-from vcr1_lib.separate_rows import score_rows
+from vcr1_lib.models.loading import load_model
+from vcr1_lib.models.processing import prompt_inputs
 from vcr1_lib.video import read_clip
 
 SAMPLES = Path(__file__).parents[1] / "data_samples"

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from vcr1_lib.datasets import AnnotationError, find_suspects, read_jsonl
-from vcr1_lib.labelling import SpanLabeller, label_rows, span_options
-from vcr1_lib.labels import Label, read_labels
-from vcr1_lib.prescan import ScanReport
+from vcr1_lib.datasets.labels import Label, read_labels
 from vcr1_lib.video import Clip, VideoError, read_clip
+from vcr1_lib.video.prescan import ScanReport
 from vcr1_lib.widgets import label_spans
+from vcr1_lib.widgets.labelling import SpanLabeller, label_rows, span_options
 
 CLIPS = Path(__file__).parents[1] / "data_samples" / "clips"
 NAMES = ["a sub folder/Tür ü.mp4", "b late.mp4", "c broken.mp4", "d variable.mp4"]

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vcr1_lib.datasets import AnnotationError, read_jsonl
-from vcr1_lib.gold import GoldError
-from vcr1_lib.labels import Label, read_labels, remove_label, write_label
+from vcr1_lib.datasets.labels import Label, read_labels, remove_label, write_label
+from vcr1_lib.rewards.gold import GoldError
 
 DOOR = Label("a folder/Tür zu.mp4", "the door opens.", (3.2, 7.5), 12.0)
 OTHER_TASK = '{"video": "x.mp4", "events": ["A dog runs."],  "note": "kept as typed"}'

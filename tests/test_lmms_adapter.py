@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vcr1_lib.benchmarks import read_benchmark
+from vcr1_lib.datasets.benchmarks import read_benchmark
 from vcr1_lib.prompts import render_question
 
 ROOT = Path(__file__).parents[1]

@@ -18,15 +18,14 @@ from tiny import FAMILIES, noise_clip
 from torch import nn
 from trl import ModelConfig
 
-from vcr1_lib import loading
-from vcr1_lib.config import read_options
 from vcr1_lib.evaluation import answer_greedily
 from vcr1_lib.groups import encode_prompts, score_groups
+from vcr1_lib.groups.rollout import answer_noise, sample_groups
 from vcr1_lib.hardware import PROFILES
-from vcr1_lib.loading import ModelError, ModelOptions, load_model, merge_adapter
-from vcr1_lib.models import PromptLoader, family_of
-from vcr1_lib.processing import prompt_inputs
-from vcr1_lib.rollout import answer_noise, sample_groups
+from vcr1_lib.models import PromptLoader, family_of, loading
+from vcr1_lib.models.loading import ModelError, ModelOptions, load_model, merge_adapter
+from vcr1_lib.models.processing import prompt_inputs
+from vcr1_lib.training.config import read_options
 
 ROOT = Path(__file__).parent.parent
 TINY = ROOT / "data_samples" / "tiny_model"

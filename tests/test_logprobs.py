@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vcr1_lib.groups import token_logps
-from vcr1_lib.logprobs import chunked_logps
+from vcr1_lib.grpo.logprobs import chunked_logps
 
 N, H, V = 13, 8, 50
 

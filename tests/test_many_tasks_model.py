@@ -16,12 +16,12 @@ from tools.many_tasks import TRACK_KINDS, VISIT_KINDS, View, build_processor, fr
 from tools.train_many_tasks_model import Lessons, draw_view, seen_in
 from vcr1_lib.datasets import read_jsonl
 from vcr1_lib.evaluation import answer_greedily
-from vcr1_lib.loading import load_model
 from vcr1_lib.models import PromptLoader
-from vcr1_lib.processing import prompt_inputs
+from vcr1_lib.models.loading import load_model
+from vcr1_lib.models.processing import prompt_inputs
 from vcr1_lib.prompts import TEMPLATES, render_prompt
 from vcr1_lib.rewards import format_reward
-from vcr1_lib.toyworld_scenes import WORLDS, box_times, sample_track, sample_visits
+from vcr1_lib.toyworld.scenes import WORLDS, box_times, sample_track, sample_visits
 from vcr1_lib.video import Clip
 
 SAMPLES = Path(__file__).parents[1] / "data_samples"

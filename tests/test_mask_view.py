@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vcr1_lib.mask_view import mask_figure, mask_picture, row_owners, seen_parts
+from vcr1_lib.plots.mask_view import mask_figure, mask_picture, row_owners, seen_parts
 
 
 def test_parts_by_hand() -> None:

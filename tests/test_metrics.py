@@ -7,15 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vcr1_lib.baselines import (
-    Remap,
-    apply_remap,
-    best_fixed_span,
-    best_remap,
-    first_half,
-    fixed_span,
-    whole_clip,
-)
 from vcr1_lib.metrics import (
     IOU_THRESHOLDS,
     bootstrap_interval,
@@ -24,6 +15,15 @@ from vcr1_lib.metrics import (
     length_scores,
     paired_interval,
     span_ious,
+)
+from vcr1_lib.metrics.baselines import (
+    Remap,
+    apply_remap,
+    best_fixed_span,
+    best_remap,
+    first_half,
+    fixed_span,
+    whole_clip,
 )
 
 NAN = float("nan")

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from test_formats import READERS
 
-from vcr1_lib.callbacks import COMPLETIONS_FILE
-from vcr1_lib.config import VideoGRPOConfig
-from vcr1_lib.loading import load_model
+from vcr1_lib.models.loading import load_model
 from vcr1_lib.prompts import render_gold
 from vcr1_lib.rewards import PRESETS, track_iou_reward
 from vcr1_lib.training import VideoGRPOTrainer
+from vcr1_lib.training.callbacks import COMPLETIONS_FILE
+from vcr1_lib.training.config import VideoGRPOConfig
 
 SAMPLES = Path(__file__).parents[1] / "data_samples"
 

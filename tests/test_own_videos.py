@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from vcr1_lib.datasets import AnnotationError, read_moments_and_split, with_durations
+from vcr1_lib.datasets.labels import Label, write_label
 from vcr1_lib.evaluation import answer_greedily
-from vcr1_lib.labels import Label, write_label
-from vcr1_lib.loading import load_model
 from vcr1_lib.models import PromptLoader
+from vcr1_lib.models.loading import load_model
 from vcr1_lib.toyworld import query_of, sample_scene, write_mp4
 from vcr1_lib.video import VideoError
 
@@ -46,7 +46,7 @@ def run(*command: str | Path) -> tuple[int, str, str]:
 
 def test_clips_and_a_file_reach_a_reloaded_adapter(own: Path, tmp_path: Path) -> None:
     labels, clips = own / "labels.jsonl", own / "my clips"
-    code, out, err = run("-m", "vcr1_lib.prescan", clips, "--report", tmp_path / "scan.json")
+    code, out, err = run("-m", "vcr1_lib.video.prescan", clips, "--report", tmp_path / "scan.json")
     assert code == 0, err
     assert "20 videos can be read, 0 cannot" in out
 

@@ -10,14 +10,13 @@ import torch
 from peft import LoraConfig, get_peft_model
 from trl import ModelConfig
 
-from vcr1_lib.advice import advise, plan_memory, smaller_models
-from vcr1_lib.config import VideoGRPOConfig
-from vcr1_lib.footprint import GIB, NF4_DOUBLE, NF4_SINGLE
 from vcr1_lib.hardware import PROFILES
 from vcr1_lib.planner import CARD, compare, ladder, main, plan_time
-from vcr1_lib.run_setup import Setup, read_setup
-from vcr1_lib.schedule import GPUS, step_traffic
-from vcr1_lib.shapes import (
+from vcr1_lib.planning.advice import advise, plan_memory, smaller_models
+from vcr1_lib.planning.footprint import GIB, NF4_DOUBLE, NF4_SINGLE
+from vcr1_lib.planning.schedule import GPUS, step_traffic
+from vcr1_lib.planning.setup import Setup, read_setup
+from vcr1_lib.planning.shapes import (
     PUBLISHED,
     TEXT,
     known_shape,
@@ -25,7 +24,8 @@ from vcr1_lib.shapes import (
     model_config,
     video_of,
 )
-from vcr1_lib.tokens import video_grid
+from vcr1_lib.training.config import VideoGRPOConfig
+from vcr1_lib.video.tokens import video_grid
 
 ROOT = Path(__file__).parents[1]
 ADAPTED = r".*(language_model|text_model)\.layers.*\.(q|k|v|o|gate|up|down)_proj"

@@ -8,11 +8,11 @@ import pytest
 import torch
 from tiny import FAMILIES, noise_clip
 
-from vcr1_lib import groups, rollout
-from vcr1_lib.groups import encode_prompts
-from vcr1_lib.policy import GroupPolicy, Rollout
-from vcr1_lib.processing import prompt_inputs
-from vcr1_lib.rollout import answer_noise
+from vcr1_lib import groups
+from vcr1_lib.groups import encode_prompts, rollout
+from vcr1_lib.groups.policy import GroupPolicy, Rollout
+from vcr1_lib.groups.rollout import answer_noise
+from vcr1_lib.models.processing import prompt_inputs
 
 FRAMES = (4, 6, 2)
 
@@ -43,7 +43,7 @@ def test_skipping_flat_groups_changes_no_gradient(
     whole = gradients(model, (policy.score(model, sample) * weight).sum())
     ran = []
     monkeypatch.setattr(
-        "vcr1_lib.policy.score_groups",
+        "vcr1_lib.groups.policy.score_groups",
         lambda model, prompts, *args, **kw: (
             ran.append(len(prompts.input_ids)) or groups.score_groups(model, prompts, *args, **kw)
         ),
@@ -94,7 +94,9 @@ def test_separate_rows_sample_and_score_the_same(name: str) -> None:
 def test_a_model_that_ignores_the_mask_is_found_out(
     where: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("vcr1_lib.policy.logger.warning", lambda text: caplog.records.append(text))
+    monkeypatch.setattr(
+        "vcr1_lib.groups.policy.logger.warning", lambda text: caplog.records.append(text)
+    )
     # Every answer sees its siblings, as under an attention that takes no 4-D mask.
     monkeypatch.setattr(where, "model_mask", lambda model, seen, **rows: torch.ones_like(seen).tril(
         diagonal=seen.shape[-1] - seen.shape[-2]

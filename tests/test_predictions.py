@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vcr1_lib.metrics import span_ious
-from vcr1_lib.predictions import (
+from vcr1_lib.metrics.predictions import (
     PredictionError,
     append_predictions,
     charades_key,
@@ -20,8 +20,8 @@ from vcr1_lib.predictions import (
     write_charades,
     write_nextgqa,
 )
-from vcr1_lib.scoring import score_texts
-from vcr1_lib.task_metrics import best_iop_and_iou
+from vcr1_lib.metrics.scoring import score_texts
+from vcr1_lib.metrics.tasks import best_iop_and_iou
 
 MOMENTS: list[dict[str, Any]] = [
     {

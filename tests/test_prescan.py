@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vcr1_lib.prescan import (
+from vcr1_lib.video.prescan import (
     ScanReport,
     check_video,
     find_videos,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vcr1_lib.reference_metrics import localisation_scores, overlap_scores, words
+from vcr1_lib.metrics.reference import localisation_scores, overlap_scores, words
 
 Rows = dict[str, list[dict[str, Any]]]
 

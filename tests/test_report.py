@@ -11,8 +11,7 @@ import pytest
 from numpy.typing import ArrayLike
 
 from vcr1_lib.evaluation import Predictions
-from vcr1_lib.metrics import bootstrap_interval, span_ious
-from vcr1_lib.report import (
+from vcr1_lib.evaluation.report import (
     REMAP_NAME,
     blind_baselines,
     compare_runs,
@@ -20,6 +19,7 @@ from vcr1_lib.report import (
     render_table,
     write_result,
 )
+from vcr1_lib.metrics import bootstrap_interval, span_ious
 
 NAN = float("nan")
 

@@ -19,12 +19,12 @@ import psutil
 import pytest
 from transformers import Trainer
 
-from vcr1_lib.checkpoints import CheckpointError, find_checkpoint, last_checkpoint
-from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.datasets import read_records
-from vcr1_lib.loading import load_model
+from vcr1_lib.models.loading import load_model
 from vcr1_lib.rewards import format_reward
 from vcr1_lib.training import VideoGRPOTrainer
+from vcr1_lib.training.checkpoints import CheckpointError, find_checkpoint, last_checkpoint
+from vcr1_lib.training.config import VideoGRPOConfig
 
 ROOT = Path(__file__).parent.parent
 CLIPS = ROOT / "data_samples" / "charades_sta"

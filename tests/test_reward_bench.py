@@ -6,10 +6,11 @@ import re
 
 import pytest
 
-from vcr1_lib import reward_bench, rewards
+from vcr1_lib import rewards
 from vcr1_lib.overlap import interval_iou
-from vcr1_lib.reward_bench import as_chat, blind_score, kind_of, load_rewards, main, run_bench
-from vcr1_lib.reward_cases import GOLD, blind_answers, cases, draw_truths
+from vcr1_lib.rewards import bench as reward_bench
+from vcr1_lib.rewards.bench import as_chat, blind_score, kind_of, load_rewards, main, run_bench
+from vcr1_lib.rewards.cases import GOLD, blind_answers, cases, draw_truths
 
 OURS = {
     "temporal_grounding": rewards.temporal_iou_reward,
@@ -229,5 +230,5 @@ def test_the_command_prints_a_report_card(capsys):
     card = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"(\d+) of \1 rows right", card[0])
     assert card[-1].startswith("best blind temporal_grounding: 1.")
-    assert main(["vcr1_lib.shaping:giou_reward"]) == 1
+    assert main(["vcr1_lib.rewards.shaping:giou_reward"]) == 1
     assert "WRONG  temporal_grounding: '30 to 35' paid 0.3" in capsys.readouterr().out

@@ -10,14 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vcr1_lib import rewards, shaping
+from vcr1_lib import rewards
 from vcr1_lib.answers import completion_text
+from vcr1_lib.answers.grammar import Reason
 from vcr1_lib.datasets import read_charades_sta
-from vcr1_lib.grading import Scored, configured, score_one
-from vcr1_lib.grammar import Reason
-from vcr1_lib.judges import event_recall, transformers_judge, word_judge
 from vcr1_lib.prompts import FRAMES, TEMPLATES, render_gold, render_options, render_prompt
-from vcr1_lib.reward_cases import GOLD, cases
 from vcr1_lib.rewards import (
     PRESETS,
     event_recall_reward,
@@ -26,9 +23,13 @@ from vcr1_lib.rewards import (
     interval_set_iou_reward,
     label_reward,
     option_reward,
+    shaping,
     temporal_iou_reward,
     track_iou_reward,
 )
+from vcr1_lib.rewards.cases import GOLD, cases
+from vcr1_lib.rewards.grading import Scored, configured, score_one
+from vcr1_lib.rewards.judges import event_recall, transformers_judge, word_judge
 
 ALL = [
     format_reward,
@@ -313,7 +314,7 @@ def test_any_completion_is_paid_within_the_range(texts):
 def test_importing_rewards_stays_light():
     heavy = ["torch", "transformers", "torchvision", "decord", "av", "PIL", "trl"]
     code = (
-        "import sys, vcr1_lib.rewards, vcr1_lib.shaping, vcr1_lib.reward_bench;"
+        "import sys, vcr1_lib.rewards, vcr1_lib.rewards.shaping, vcr1_lib.rewards.bench;"
         f"sys.exit(', '.join(m for m in {heavy} if m in sys.modules) or 0)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

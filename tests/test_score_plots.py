@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from tiny import noise_clip
 
-from vcr1_lib.score_plots import (
+from vcr1_lib.plots.scores import (
     boxes_picture,
     comparison_figure,
     comparison_picture,

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 from test_formats import READERS
 
-from vcr1_lib.baselines import blind_answers, longest_option, most_frequent
 from vcr1_lib.datasets import read_charades_sta
-from vcr1_lib.grading import GOLD_COLUMNS
-from vcr1_lib.prompts import render_gold
-from vcr1_lib.scoring import (
+from vcr1_lib.metrics.baselines import blind_answers, longest_option, most_frequent
+from vcr1_lib.metrics.scoring import (
     MAIN_SCORE,
     read_answer,
     render_scores,
     score_beside_baselines,
     score_texts,
 )
+from vcr1_lib.prompts import render_gold
+from vcr1_lib.rewards.grading import GOLD_COLUMNS
 
 FULL, LEFT = [0, 0, 1, 1], [0, 0, 0.5, 1]
 OPTIONS = ["run", "walk slowly", "sit"]

@@ -12,10 +12,10 @@ from test_groups import CLIPS, batch_of, gradient_of, random_answers, relative
 from tiny import FAMILIES
 from torch.nn.functional import scaled_dot_product_attention
 
-from vcr1_lib import shared_attention
 from vcr1_lib.groups import encode_prompts, padding_inside, score_groups, visible
-from vcr1_lib.rollout import answer_noise, sample_groups
-from vcr1_lib.shared_attention import NAME, shared_prefix_attention, use_shared_attention
+from vcr1_lib.groups.rollout import answer_noise, sample_groups
+from vcr1_lib.models import shared_attention
+from vcr1_lib.models.shared_attention import NAME, shared_prefix_attention, use_shared_attention
 
 # Two rows of 6 prompt tokens, the second with padding before the last, and three answers.
 OWNER = torch.tensor([[0] * 6 + [1, 1, 2, 3, -1], [0, 0, -1, -1, -1, 0, 1, 2, 2, 2, 3]])

@@ -19,9 +19,9 @@ import pytest
 import transformers
 from transformers import Trainer, TrainingArguments
 
-from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.hardware import PROFILES
-from vcr1_lib.loading import ModelOptions
+from vcr1_lib.models.loading import ModelOptions
+from vcr1_lib.training.config import VideoGRPOConfig
 
 ROOT = Path(__file__).parent.parent
 WATCHED = ("bitsandbytes", "peft", "transformers", "trl")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vcr1_lib.task_metrics import (
+from vcr1_lib.metrics.tasks import (
     best_iop_and_iou,
     caption_scores,
     choice_scores,

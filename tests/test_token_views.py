@@ -8,14 +8,14 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from vcr1_lib.token_views import (
+from vcr1_lib.plots.token_views import (
     describe_budget,
     moments_picture,
     positions_figure,
     positions_picture,
     token_picture,
 )
-from vcr1_lib.tokens import Grid
+from vcr1_lib.video.tokens import Grid
 
 LINES = {"true": ([0.0, 1.0, 2.0], [0.0, 2.0, 4.0]), "wrong": ([0.0, 1.0, 2.0], [0.0, 1.0, 2.0])}
 

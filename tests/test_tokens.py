@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tiny import FAMILIES
 from transformers import Qwen2VLVideoProcessor
 
-from vcr1_lib.tokens import (
+from vcr1_lib.video.tokens import (
     MAX_PIXELS,
     MIN_PIXELS,
     Grid,

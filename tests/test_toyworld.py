@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tools import tiny_model, train_tiny_model
 from tools.build_data_samples import CLIPS
 from vcr1_lib.datasets import read_charades_sta
-from vcr1_lib.loading import load_model
+from vcr1_lib.models.loading import load_model
 from vcr1_lib.toyworld import (
     COLOURS,
     EVENT_SECONDS,

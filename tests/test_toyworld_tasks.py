@@ -15,7 +15,7 @@ from vcr1_lib.datasets.records import checked
 from vcr1_lib.prompts import QUALITY_LABELS, TEMPLATES, render_gold, render_question
 from vcr1_lib.rewards import PRESETS
 from vcr1_lib.toyworld import COLOURS, HELDOUT_PAIRS, TRAIN_PAIRS, Scene, render
-from vcr1_lib.toyworld_scenes import (
+from vcr1_lib.toyworld.scenes import (
     DAMAGES,
     FAR_PAIRS,
     GAP_SECONDS,
@@ -31,7 +31,7 @@ from vcr1_lib.toyworld_scenes import (
     sample_track,
     sample_visits,
 )
-from vcr1_lib.toyworld_tasks import (
+from vcr1_lib.toyworld.tasks import (
     QUESTION_KINDS,
     QuestionKind,
     ask,

@@ -11,19 +11,19 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from vcr1_lib.callbacks import COMPLETIONS_FILE, METRICS_FILE
-from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.datasets import read_charades_sta
 from vcr1_lib.evaluation import Predictions, answer_greedily, read_predictions
+from vcr1_lib.evaluation.report import blind_baselines, compare_runs
 from vcr1_lib.hardware import PROFILES
-from vcr1_lib.loading import load_model
 from vcr1_lib.models import PromptLoader
-from vcr1_lib.report import blind_baselines, compare_runs
-from vcr1_lib.reward_panel import RewardPanel
+from vcr1_lib.models.loading import load_model
 from vcr1_lib.rewards import format_reward, temporal_iou_reward
+from vcr1_lib.rewards.panel import RewardPanel
 from vcr1_lib.training import VideoGRPOTrainer
+from vcr1_lib.training.callbacks import COMPLETIONS_FILE, METRICS_FILE
+from vcr1_lib.training.config import VideoGRPOConfig
+from vcr1_lib.training.windows import RepeatedWindows
 from vcr1_lib.video import blanked, shuffled
-from vcr1_lib.windows import RepeatedWindows
 
 SAMPLES = Path(__file__).parent.parent / "data_samples"
 QUICK = {"eval_strategy": "no", "eval_on_start": False, "save_strategy": "no", "disable_tqdm": True}

@@ -17,12 +17,11 @@ import torch
 from tiny import FAMILIES, noise_clip
 from transformers.video_utils import VideoMetadata
 
-from vcr1_lib import decoders
 from vcr1_lib.models import FAMILIES as MODEL_FAMILIES
 from vcr1_lib.models import PromptLoader
-from vcr1_lib.processing import prompt_inputs
+from vcr1_lib.models.processing import prompt_inputs
 from vcr1_lib.toyworld import Event, Scene, render, write_mp4
-from vcr1_lib.video import GREY, Clip, VideoError, blanked, read_clip, shuffled
+from vcr1_lib.video import GREY, Clip, VideoError, blanked, decoders, read_clip, shuffled
 
 # A white square crosses the picture all the time, so that every frame differs.
 CROSSING = Event("white", "square", 0.0, 4.0, (0.2, 0.2), (0.8, 0.8), 0.18)

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vcr1_lib.blind_policy import BlindGame, train_blind_policy
-from vcr1_lib.drawings import GREY, blind_drawing, blind_sentence, group_drawing, shorten
 from vcr1_lib.overlap import box_iou, interval_iou
+from vcr1_lib.rewards.blind_policy import BlindGame, train_blind_policy
 from vcr1_lib.widgets import (
     BOX_REWARDS,
     SPAN_REWARDS,
@@ -22,6 +21,7 @@ from vcr1_lib.widgets import (
     group_table,
     score_group,
 )
+from vcr1_lib.widgets.drawings import GREY, blind_drawing, blind_sentence, group_drawing, shorten
 
 TRUTH = (10.0, 20.0)
 SPANS = [(10.0, 20.0), (12.0, 20.0), (0.0, 40.0), (25.0, 30.0)]

@@ -13,11 +13,11 @@ from accelerate.utils import DistributedType
 from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 
-from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.datasets import read_charades_sta
-from vcr1_lib.loading import load_model
+from vcr1_lib.models.loading import load_model
 from vcr1_lib.rewards import format_reward, temporal_iou_reward
 from vcr1_lib.training import VideoGRPOTrainer
+from vcr1_lib.training.config import VideoGRPOConfig
 
 SAMPLES = Path(__file__).parent.parent / "data_samples"
 GROUPS = 2

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from vcr1_lib.toyworld import write_mp4
-from vcr1_lib.toyworld_scenes import (
+from vcr1_lib.toyworld.scenes import (
     DAMAGES,
     WORLDS,
     TaskSplit,
@@ -25,7 +25,7 @@ from vcr1_lib.toyworld_scenes import (
     sample_track,
     sample_visits,
 )
-from vcr1_lib.toyworld_tasks import ask_any, dialogue, task_columns
+from vcr1_lib.toyworld.tasks import ask_any, dialogue, task_columns
 
 # Clips of visits, damaged clips of visits, clips of tracks.
 CLIPS: dict[TaskSplit, tuple[int, int, int]] = {

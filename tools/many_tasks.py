@@ -36,14 +36,14 @@ from vcr1_lib.prompts import (
     without_thought,
 )
 from vcr1_lib.toyworld import COLOURS, Scene
-from vcr1_lib.toyworld_scenes import (
+from vcr1_lib.toyworld.scenes import (
     ALL_SHAPES,
     box_in,
     box_times,
     sample_track,
     sample_visits,
 )
-from vcr1_lib.toyworld_tasks import ask_any, dialogue, event_sentence, task_columns
+from vcr1_lib.toyworld.tasks import ask_any, dialogue, event_sentence, task_columns
 
 HIDDEN, LAYERS, HEADS = 160, 4, 5
 VISION_HIDDEN, VISION_LAYERS = 64, 3

@@ -23,17 +23,17 @@ from transformers import set_seed
 from transformers.utils import logging
 
 from tools.record_sick_runs import rounded
-from vcr1_lib.by_task import scores_by_task, tasks_of
-from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.datasets import read_jsonl
 from vcr1_lib.evaluation import answer_greedily
-from vcr1_lib.loading import load_model
 from vcr1_lib.metrics import paired_interval
+from vcr1_lib.metrics.by_task import scores_by_task, tasks_of
+from vcr1_lib.metrics.scoring import score_beside_baselines
 from vcr1_lib.models import PromptLoader
+from vcr1_lib.models.loading import load_model
 from vcr1_lib.prompts import TEMPLATES
 from vcr1_lib.rewards import PRESETS
-from vcr1_lib.scoring import score_beside_baselines
 from vcr1_lib.training import VideoGRPOTrainer
+from vcr1_lib.training.config import VideoGRPOConfig
 from vcr1_lib.video import blanked
 
 MODEL = Path("data_samples/many_tasks_model")

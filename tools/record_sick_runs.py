@@ -23,13 +23,13 @@ import torch
 import transformers
 from transformers.utils import logging
 
-from vcr1_lib.callbacks import COMPLETIONS_FILE
-from vcr1_lib.config import VideoGRPOConfig
 from vcr1_lib.datasets import read_charades_sta
 from vcr1_lib.hardware import PROFILES
-from vcr1_lib.loading import load_model
+from vcr1_lib.models.loading import load_model
 from vcr1_lib.rewards import format_reward, temporal_iou_reward
 from vcr1_lib.training import VideoGRPOTrainer
+from vcr1_lib.training.callbacks import COMPLETIONS_FILE
+from vcr1_lib.training.config import VideoGRPOConfig
 from vcr1_lib.video import Clip
 
 SAMPLES = Path("data_samples/charades_sta")

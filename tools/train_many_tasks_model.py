@@ -39,9 +39,9 @@ from tools.pretraining import (
     train_language,
     train_vision,
 )
-from vcr1_lib.loading import load_model
+from vcr1_lib.models.loading import load_model
 from vcr1_lib.toyworld import COLOURS, render
-from vcr1_lib.toyworld_scenes import (
+from vcr1_lib.toyworld.scenes import (
     ALL_SHAPES,
     DAMAGES,
     NUM_BOXES,

@@ -19,12 +19,12 @@ import psutil
 import torch
 from huggingface_hub import CacheNotFound, scan_cache_dir
 
-from vcr1_lib.advice import plan_memory
-from vcr1_lib.footprint import GIB
 from vcr1_lib.hardware import PROFILES
 from vcr1_lib.planner import CARD
-from vcr1_lib.run_setup import Setup, read_setup
-from vcr1_lib.shapes import PUBLISHED
+from vcr1_lib.planning.advice import plan_memory
+from vcr1_lib.planning.footprint import GIB
+from vcr1_lib.planning.setup import Setup, read_setup
+from vcr1_lib.planning.shapes import PUBLISHED
 
 OLDEST_PYTHON: Final = (3, 11)
 # What a run of the embedded model takes, as notebook 00 says, with room for the system.

@@ -1,7 +1,7 @@
 """Profiles: one code path from a laptop up, only these numbers change.
 
-Option names are those of :class:`vcr1_lib.config.VideoGRPOConfig` and of TRL's ``ModelConfig``.
-What each needs: ``python -m vcr1_lib.planner --profile NAME``.
+Option names are those of :class:`vcr1_lib.training.config.VideoGRPOConfig` and of TRL's
+``ModelConfig``. What each needs: ``python -m vcr1_lib.planner --profile NAME``.
 """
 
 from __future__ import annotations

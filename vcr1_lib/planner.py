@@ -1,8 +1,8 @@
 """Say before a run what fits, how long it takes and what it costs.
 
 ``python -m vcr1_lib.planner --profile t4 --samples 300``. Memory is counted
-(:mod:`vcr1_lib.footprint`), time is counted work at an assumed speed
-(:mod:`vcr1_lib.schedule`). Nothing is downloaded, no GPU is needed.
+(:mod:`vcr1_lib.planning.footprint`), time is counted work at an assumed speed
+(:mod:`vcr1_lib.planning.schedule`). Nothing is downloaded, no GPU is needed.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, get_type_hints
 
-from vcr1_lib.advice import advise, plan_memory, shape_named, smaller_models
-from vcr1_lib.footprint import GIB, Footprint
 from vcr1_lib.hardware import PROFILES
-from vcr1_lib.run_setup import Setup, read_setup
-from vcr1_lib.schedule import GPUS, UTILISATION, Mark, Schedule, schedule
-from vcr1_lib.shapes import video_of
+from vcr1_lib.planning.advice import advise, plan_memory, shape_named, smaller_models
+from vcr1_lib.planning.footprint import GIB, Footprint
+from vcr1_lib.planning.schedule import GPUS, UTILISATION, Mark, Schedule, schedule
+from vcr1_lib.planning.setup import Setup, read_setup
+from vcr1_lib.planning.shapes import video_of
 
 # Which card a profile is for, how many of them, and how they share the model.
 CARD: Final[dict[str, tuple[str, int, str]]] = {
@@ -41,7 +41,7 @@ class Figure(NamedTuple):
 
 
 def plan_time(setup: Setup, gpu: str, *, samples: int, **options: Any) -> Schedule:
-    """Estimate hours and cost; ``options`` are those of :func:`vcr1_lib.schedule.schedule`.
+    """Estimate hours and cost; ``options``: :func:`vcr1_lib.planning.schedule.schedule`.
 
     Raises:
         ValueError: If the GPU or the model is not known, or a number is out of range.

@@ -10,7 +10,7 @@ import numpy as np
 
 from vcr1_lib.checks.exercise import NOT_ATTEMPTED, Case, Exercise, first_mistake
 from vcr1_lib.overlap import interval_iou
-from vcr1_lib.reward_cases import draw_truths
+from vcr1_lib.rewards.cases import draw_truths
 
 INTERVAL_IOU = [
     Case(((2, 6), (2, 6)), 1.0, "a span equal to the truth scores 1"),

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Unpack
 
 from vcr1_lib.datasets.records import Record, Rules, collect, lettered, read_text
-from vcr1_lib.grading import GOLD_COLUMNS
 from vcr1_lib.prompts import QUALITY_LABELS
+from vcr1_lib.rewards.grading import GOLD_COLUMNS
 
 
 def read_jsonl(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
 
-from vcr1_lib import gold
+from vcr1_lib.rewards import gold
 
 Record = dict[str, Any]
 OnBad = Literal["raise", "drop"]

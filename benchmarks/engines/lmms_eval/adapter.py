@@ -11,10 +11,10 @@ from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
 
 from vcr1_lib.answers import extract_answer
-from vcr1_lib.benchmarks import max_pixels
+from vcr1_lib.datasets.benchmarks import max_pixels
 from vcr1_lib.evaluation import answer_greedily
-from vcr1_lib.loading import load_model
-from vcr1_lib.processing import prompt_inputs
+from vcr1_lib.models.loading import load_model
+from vcr1_lib.models.processing import prompt_inputs
 from vcr1_lib.video import Clip, VideoError, read_clip
 
 # What a scorer gets for a video that cannot be read: no letter, no number.

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vcr1_lib.benchmarks import read_benchmark
+from vcr1_lib.datasets.benchmarks import read_benchmark
 
 COUNT, NUM_OPTIONS = 24, 4
 KEYS = ("id", "video", "query", "span", "duration")

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vcr1_lib.callbacks import write_rows
 from vcr1_lib.datasets import read_records
-from vcr1_lib.grading import COLUMNS
 from vcr1_lib.prompts import render_question
+from vcr1_lib.rewards.grading import COLUMNS
+from vcr1_lib.training.callbacks import write_rows
 
 
 def swift_row(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from typing import Any
 
 from swift.rewards import ORM, orms
 
-from vcr1_lib.grading import RewardFunc, Rewards
 from vcr1_lib.rewards import PRESETS, preset_rewards
+from vcr1_lib.rewards.grading import RewardFunc, Rewards
 
 
 def as_orm(reward: RewardFunc) -> type[ORM]:

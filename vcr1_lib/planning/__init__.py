@@ -1,0 +1,1 @@
+"""What a run will need in memory, hours and money, before it starts."""

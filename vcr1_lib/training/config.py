@@ -1,0 +1,176 @@
+"""The options of a GRPO run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+from vcr1_lib.grpo import LossType, RatioLevel, ScaleRewards
+from vcr1_lib.grpo.kl import KLEstimator
+from vcr1_lib.hardware import PROFILES
+from vcr1_lib.models.loading import ModelOptions
+from vcr1_lib.options import options_parser, refuse_unknown
+from vcr1_lib.training.checkpoints import find_checkpoint
+from vcr1_lib.training.windows import TaskSampling
+from vcr1_lib.video import DEFAULT_FPS, DEFAULT_MAX_FRAMES
+
+
+@dataclass
+class VideoGRPOConfig(TrainingArguments):
+    """Options of :class:`VideoGRPOTrainer`; every other one is ``TrainingArguments``'.
+
+    Defaults are those of VideoChat-R1's training scripts (arXiv 2504.06958 and its code)
+    where they state one, except ``beta``: 0 as in TRL, 0.04 in those scripts.
+
+    Args:
+        num_generations: Answers a group, G.
+        max_completion_length: Longest answer, in tokens.
+        temperature: Of sampling; the answers are scored under the same distribution.
+        beta: Weight of the KL term; the reference policy is the model without its adapters,
+            or a frozen copy.
+        epsilon: Lower clip range.
+        epsilon_high: Upper clip range, ``None`` for ``epsilon``.
+        loss_type: ``"grpo"``, ``"bnpo"``, ``"dr_grpo"``, ``"dapo"`` or ``"cispo"``; see
+            :func:`vcr1_lib.grpo.grpo_loss`.
+        importance_sampling_level: ``"token"``, or ``"sequence"`` for GSPO's one ratio an answer.
+        kl_estimator: ``"k1"``, ``"k2"`` or ``"k3"``.
+        scale_rewards: ``"group"``, ``"batch"`` or ``"none"``.
+        num_iterations: Updates that each sampled answer takes part in. Above 1 the policy
+            moves away from the one that sampled, and the clip acts.
+        steps_per_generation: Micro-batches sampled at once; ``None`` for
+            ``gradient_accumulation_steps``, of which it must be a multiple.
+        mask_truncated_completions: Leave answers that hit ``max_completion_length`` out of
+            the loss.
+        shared_prefix: A group pays for its prompt once. It is verified on the model at first
+            use and given up, with a warning, where it disagrees with separate rows.
+        task_sampling: Of a mixed dataset, ``"proportional"``, each row once an epoch, or
+            ``"balanced"``, every task equally often.
+        reward_weights: One a reward function, ``None`` for all 1.
+        fps: Frames a second taken from each clip.
+        max_frames: At most this many frames.
+        max_pixels: Pictures with more are shrunk while decoding.
+        train_vision: Also train the vision tower; it is frozen otherwise and encoded once
+            a step.
+        log_completions: Write every sampled answer with its rewards to
+            ``completions.jsonl`` in the output folder.
+    """
+
+    num_generations: int = 8
+    max_completion_length: int = 1024
+    temperature: float = 1.0
+    beta: float = 0.0
+    epsilon: float = 0.2
+    epsilon_high: float | None = None
+    loss_type: LossType = "grpo"
+    importance_sampling_level: RatioLevel = "token"
+    kl_estimator: KLEstimator = "k3"
+    scale_rewards: ScaleRewards = "group"
+    num_iterations: int = 1
+    steps_per_generation: int | None = None
+    mask_truncated_completions: bool = False
+    shared_prefix: bool = True
+    task_sampling: TaskSampling = "proportional"
+    reward_weights: list[float] | None = None
+    fps: float = DEFAULT_FPS
+    max_frames: int = DEFAULT_MAX_FRAMES
+    max_pixels: int | None = None
+    train_vision: bool = False
+    log_completions: bool = False
+
+    learning_rate: float = 1e-6
+    lr_scheduler_type: str = "linear"
+    per_device_train_batch_size: int = field(default=1, metadata={"help": "Groups a device."})
+    remove_unused_columns: bool = False
+    label_names: list[str] | None = field(default_factory=list)
+    # Every adapter and every layer takes part in the one forward of a step.
+    ddp_find_unused_parameters: bool | None = False
+    logging_steps: float = 1
+    # HfArgumentParser reads this union in this order only.
+    report_to: None | str | list[str] = "none"  # noqa: RUF036
+    dataloader_drop_last: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_generations < 1:
+            raise ValueError(f"expected num_generations >= 1, got {self.num_generations}")
+        if self.num_iterations < 1:
+            raise ValueError(f"expected num_iterations >= 1, got {self.num_iterations}")
+        if self.sampled_at_once % self.gradient_accumulation_steps:
+            raise ValueError(
+                f"expected steps_per_generation to be a multiple of gradient_accumulation_steps "
+                f"({self.gradient_accumulation_steps}), got {self.steps_per_generation}"
+            )
+        if self.temperature <= 0:
+            raise ValueError(
+                f"expected temperature > 0, got {self.temperature}: "
+                "greedy answers are all the same, so a group would have nothing to compare"
+            )
+
+    @property
+    def sampled_at_once(self) -> int:
+        """Micro-batches whose answers come from the same policy."""
+        return self.steps_per_generation or self.gradient_accumulation_steps
+
+    @property
+    def frames(self) -> dict[str, Any]:
+        """Which frames of a clip are shown, in ``PromptLoader``'s terms."""
+        return {"fps": self.fps, "max_frames": self.max_frames, "max_pixels": self.max_pixels}
+
+    @property
+    def checkpoint(self) -> str | None:
+        """Where to go on; ``last`` is the newest whole checkpoint of the output folder."""
+        return find_checkpoint(
+            self.resume_from_checkpoint, str(self.output_dir), world_size=self.world_size
+        )
+
+    @property
+    def on_policy(self) -> bool:
+        """Whether every answer is used for one update only, by the policy that gave it."""
+        return self.num_iterations == 1 and self.sampled_at_once == self.gradient_accumulation_steps
+
+
+def read_options(
+    own: type[Any], argv: Sequence[str], *, description: str | None = None
+) -> tuple[Any, ModelOptions, VideoGRPOConfig]:
+    """Read a training script's command line: its own options, the model's and the run's.
+
+    The profile named by ``--profile`` fills in what is not given; without ``--output_dir`` the
+    run gets a folder of its own under ``runs/``. Unknown options, impossible values and a
+    profile for a GPU that is not there end the program with one sentence.
+
+    Args:
+        own: The script's dataclass; it has a field ``profile``.
+        argv: The command line, without the program.
+        description: For ``--help``.
+    """
+    parser = options_parser([own, ModelOptions, VideoGRPOConfig], description=description)
+    name = parser.parse_known_args(argv)[0].profile
+    if name not in PROFILES:
+        parser.error(f"unknown profile {name!r}; there is {', '.join(PROFILES)}")
+    names = {action.dest for action in parser._actions}
+    parser.set_defaults(**{key: PROFILES[name][key] for key in names & PROFILES[name].keys()})
+    parser.set_defaults(output_dir=None)
+    given, unknown = parser.parse_known_args(argv)
+    refuse_unknown(parser, unknown)
+    if not (given.use_cpu or torch.cuda.is_available()):
+        parser.error(
+            f"profile {name!r} is for a CUDA GPU and torch sees none here: run it on one, or "
+            "take --profile cpu"
+        )
+    if given.load_in_4bit and not given.use_peft:
+        parser.error("four-bit weights cannot be trained themselves: add --use_peft")
+    try:
+        what, model, config = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
+    except ValueError as error:
+        parser.error(str(error))
+    if given.output_dir is None:
+        if config.world_size > 1:
+            parser.error("several processes need one folder to agree on: give --output_dir")
+        taken = len(list(Path("runs").glob(f"{name}-seed{config.seed}-*")))
+        config.output_dir = f"runs/{name}-seed{config.seed}-{taken + 1}"
+    return what, model, config
