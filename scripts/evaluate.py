@@ -12,14 +12,7 @@ from pathlib import Path
 import torch
 from transformers.utils import logging
 
-from vcr1_lib.datasets import AnnotationError
-from vcr1_lib.datasets.benchmarks import (
-    FILES,
-    find_benchmark,
-    max_pixels,
-    read_benchmark,
-    score_sections,
-)
+from vcr1_lib.datasets import AnnotationError, benchmarks
 from vcr1_lib.evaluation import evaluate
 from vcr1_lib.evaluation.page import write_page
 from vcr1_lib.evaluation.report import write_result
@@ -31,6 +24,7 @@ from vcr1_lib.models.loading import ModelError, ModelOptions, load_model
 from vcr1_lib.options import option, options_parser, parse_options
 
 BUDGET = ("fps", "max_frames", "max_completion_length")
+PINNED = ("benchmark", *benchmarks.FILES, *BUDGET)
 
 
 @dataclass
@@ -56,7 +50,7 @@ def read_arguments(argv):
     """What to evaluate, with the benchmark's frame budget, and which model."""
     parser = options_parser([ScriptArguments, ModelOptions], description=__doc__)
     what, options = parse_options(parser, argv)
-    shown = find_benchmark(what.benchmark)
+    shown = benchmarks.find_benchmark(what.benchmark)
     budget = {key: getattr(what, key) or getattr(shown, key) for key in BUDGET}
     folder = what.output_dir or f"runs/evaluate-{what.benchmark.replace('/', '-')}"
     return replace(what, output_dir=folder, **budget), options
@@ -64,7 +58,8 @@ def read_arguments(argv):
 
 def load_records(what):
     """Questions, and training questions where there are any."""
-    return read_benchmark(what.benchmark, **{file: getattr(what, file) for file in FILES})
+    files = {file: getattr(what, file) for file in benchmarks.FILES}
+    return benchmarks.read_benchmark(what.benchmark, **files)
 
 
 def answer(what, options, records):
@@ -72,13 +67,13 @@ def answer(what, options, records):
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, processor = load_model(**asdict(options), device=device)
     budget = {"fps": what.fps, "max_frames": what.max_frames}
-    budget["max_pixels"] = max_pixels(what.max_frames)
+    budget["max_pixels"] = benchmarks.max_pixels(what.max_frames)
     return evaluate(
         model,
         PromptLoader(processor, **budget),
         records,
         f"{what.output_dir}/predictions.jsonl",
-        run={k: getattr(what, k) for k in ("benchmark", *FILES, *BUDGET)} | asdict(options),
+        run={k: getattr(what, k) for k in PINNED} | asdict(options),
         max_completion_length=what.max_completion_length,
         progress=None if what.silent else what.benchmark,
     )
@@ -87,7 +82,7 @@ def answer(what, options, records):
 def report(what, options, records, train, texts):
     """Scores beside baselines, in files that others can read."""
     folder = Path(what.output_dir)
-    sections = score_sections(texts, records, train_records=train)
+    sections = benchmarks.score_sections(texts, records, train_records=train)
     tables = {
         name: {row: scores.table for row, scores in section.rows.items()}
         for name, section in sections.items()

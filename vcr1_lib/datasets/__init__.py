@@ -11,7 +11,9 @@ A record is a plain dict, so a list of them is a dataset for TRL, for our traine
 
 and, by task, what its prompt asks and its truth: ``query``, ``span``; ``question``,
 ``options``, ``answer``, ``spans``; ``object``, ``boxes`` and, where known, their ``times``;
-``events``; ``labels``, ``answer``. Truth is checked on reading.
+``events``; ``labels``, ``answer``. Truth is checked on reading. A record with a ``prompt`` is
+asked in those words in place of its task's template; a list of strings is a dialogue, question
+and answer by turns.
 """
 
 from vcr1_lib.datasets.by_name import FORMATS, read_records, split_by_video

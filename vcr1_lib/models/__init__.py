@@ -240,8 +240,9 @@ class PromptLoader:
         )
         if self.change_clip is not None:
             clip = self.change_clip(clip)
-        question = render_question(record)
-        prompt = self._ready[record["id"]] = prompt_inputs(self.processor, clip, question)
+        asked = record.get("prompt") or render_question(record)
+        turns = [asked] if isinstance(asked, str) else asked
+        prompt = self._ready[record["id"]] = prompt_inputs(self.processor, clip, *turns)
         self._held += _nbytes(prompt)
         while self._held > self.cache_bytes and len(self._ready) > 1:
             self._held -= _nbytes(self._ready.popitem(last=False)[1])
