@@ -84,7 +84,7 @@ class Run(NamedTuple):
 
 def queue() -> list[Run]:
     """List the runs, the most telling first."""
-    joint = Run("joint", ALL, steps=300, learning_rate=4e-4)
+    joint = Run("joint", ALL, steps=200, learning_rate=4e-4)
     single = [Run("grounding"), Run("grounding-no-thought", think=False)]
     others = [
         Run("grounded-qa", (GROUNDED_QA,)),

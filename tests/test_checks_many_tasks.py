@@ -1,0 +1,122 @@
+"""The exercises of notebook 07: right and wrong answers, and its folded solutions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from vcr1_lib.checks import check
+from vcr1_lib.checks.many_tasks import EXERCISES
+
+NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "07_many_tasks.ipynb"
+
+
+def counted(completions: Any, task: Any, answer: Any, missing: Any = None) -> list[Any]:
+    rewards = []
+    for text, own, truth in zip(completions, task, answer, strict=True):
+        rewards.append(float(text.strip() == truth) if own == "count" else missing)
+    return rewards
+
+
+RIGHT: dict[str, list[Callable[..., Any]]] = {
+    "count_reward": [
+        counted,
+        lambda completions, task, answer: [
+            None if t != "count" else 1.0 if c.split() == [a] else 0.0
+            for c, t, a in zip(completions, task, answer, strict=True)
+        ],
+    ],
+    "gold_mask": [
+        lambda p, a, w: [0] * p + [1] * a + [0] * (w - p - a),
+        lambda p, a, w: [int(p <= i < p + a) for i in range(w)],
+    ],
+    "lifted": [
+        lambda old, new: new[0] > old[1],
+        lambda old, new: min(new) - max(old) > 0,
+    ],
+}
+WRONG: dict[str, list[tuple[Callable[..., Any], str]]] = {
+    "count_reward": [
+        (lambda c, t, a: counted(c, t, a, missing=0.0), "of another task gets None"),
+        (
+            lambda c, t, a: (
+                [counted([x], [y], [z])[0] for x, y, z in zip(c, t, a, strict=True) if y == "count"]
+                or [None]
+            ),
+            "of another task gets None",
+        ),
+        (lambda c, t, a: [1.0] * len(c), "a wrong number earns 0"),
+        (
+            lambda c, t, a: sorted(counted(c, t, a), key=lambda x: x is None),
+            "in the samples' order",
+        ),
+        (
+            lambda c, t, a: [
+                None if y != "count" else float(x == z) for x, y, z in zip(c, t, a, strict=True)
+            ],
+            "blanks around the number",
+        ),
+    ],
+    "gold_mask": [
+        (lambda p, a, w: [1] * (p + a) + [0] * (w - p - a), "three tokens of prompt"),
+        (lambda p, a, w: [0] * p + [1] * (w - p), "three tokens of prompt"),
+        (
+            lambda p, a, w: [0] * p + [1] * (a - (w == p + a)) + [0] * (w - p - a + (w == p + a)),
+            "which ends it, is learnt too",
+        ),
+        (
+            lambda p, a, w: [0] * p + [1] * a + [int(w - p - a > 1)] * (w - p - a),
+            "padding is never learnt",
+        ),
+        (lambda p, a, w: [0] * max(p, 1) + [1] * (a - (p == 0)) + [0] * (w - p - a), "without"),
+    ],
+    "lifted": [
+        (lambda old, new: True, "overlap decide nothing"),
+        (lambda old, new: new[0] != old[0] and not new[0] <= old[1] <= new[1], "a fall is not"),
+        (lambda old, new: new[0] >= old[1], "touch are not disjoint"),
+        (lambda old, new: sum(new) / 2 > old[1] and new[0] != old[1] and old[1] != 31, "the means"),
+    ],
+}
+
+
+def solutions() -> dict[str, str]:
+    """Find the folded solutions of the notebook: name of the function -> code."""
+    cells = nbformat.read(NOTEBOOK, as_version=nbformat.NO_CONVERT).cells
+    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    folded = re.findall(r"<details>.*?</details>", prose, flags=re.DOTALL)
+    code = [c for text in folded for c in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
+    return {name: c for c in code for name in re.findall(r"^def (\w+)", c, re.MULTILINE)}
+
+
+@pytest.mark.skipif(not NOTEBOOK.exists(), reason="the notebook is not there")
+def test_every_folded_solution_passes() -> None:
+    found = solutions()
+    assert set(found) == set(EXERCISES)
+    for name, code in found.items():
+        scope: dict[str, Any] = {}
+        exec(code, scope)
+        assert check(name, scope[name]).passed is True, check(name, scope[name]).message
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_right_answers_pass(name: str) -> None:
+    for attempt in RIGHT[name]:
+        assert check(name, attempt).passed is True, check(name, attempt).message
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_each_wrong_answer_gets_its_own_diagnosis(name: str) -> None:
+    said = [(check(name, attempt), words) for attempt, words in WRONG[name]]
+    for outcome, words in said:
+        assert outcome.passed is False
+        assert words in outcome.message
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_a_stub_is_not_attempted(name: str) -> None:
+    assert check(name, lambda *_: ...).passed is None
