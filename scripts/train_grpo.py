@@ -49,15 +49,14 @@ def load(what, options, config):
     else:
         train = read_records(what.train_annotations, what.videos, lengths=what.train_lengths)
         heldout = read_records(what.eval_annotations, what.videos, lengths=what.eval_lengths)
-    model, processor = load_model(
-        **asdict(options), device=config.device, train_vision=config.train_vision
-    )
-    return model, processor, train, heldout
+    config.check(len(train))
+    how = asdict(options) | {"device": config.device, "train_vision": config.train_vision}
+    return *load_model(**how), train, heldout
 
 
-def predict(model, processor, records, config, *, progress):
+def predict(model, processor, records, config, *, progress, on_error="raise"):
     """Greedy answers, scored; several processes share the work."""
-    loader = PromptLoader(processor, **config.frames)
+    loader = PromptLoader(processor, **config.frames, on_error=on_error)
     options = {"max_completion_length": config.max_completion_length}
     options["progress"] = None if config.disable_tqdm or config.process_index else progress
     texts = each_a_share(lambda rows: answer_greedily(model, loader, rows, **options), records)
@@ -86,7 +85,8 @@ def run(argv):
     set_seed(config.seed)
     model, processor, train, heldout = load(what, options, config)
     seen = take(train, 200)
-    base_seen = predict(model, processor, seen, config, progress="base, training clips")
+    skip = {"on_error": config.at_bad_clip}
+    base_seen = predict(model, processor, seen, config, progress="base, training clips", **skip)
     base = predict(model, processor, heldout, config, progress="base, held-out clips")
     if not config.process_index:
         print(f"{len(train)} training questions, {len(heldout)} held out; {config.output_dir}")

@@ -42,8 +42,9 @@ directly, and its parts are listed under it. Each entry imports only entries abo
     ``report`` before against after: did it learn? ``page`` one page about an evaluation
 ``options``    command lines of scripts
 ``training``   ``VideoGRPOTrainer`` on ``transformers.Trainer``
-    ``config`` the options of a run ``callbacks`` what it shows and writes ``windows`` the order
-    of rows ``checkpoints`` which one is whole after a crash ``preflight`` checks before a run
+    ``sft`` right answers instead of rewards ``video_trainer`` what both share ``config`` the
+    options of a run ``callbacks`` what it shows and writes ``windows`` the order of rows
+    ``checkpoints`` which one is whole after a crash ``preflight`` checks before a run
 ``planning``   what a run will need, before it starts
     ``shapes`` models counted without their weights ``setup`` the options that decide
     ``footprint`` memory of a step ``schedule`` hours and cost ``advice`` what to change

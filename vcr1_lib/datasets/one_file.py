@@ -1,9 +1,9 @@
-"""One file of moments, ready for a training run: read, looked over, some clips set apart."""
+"""One file, ready for a training run: read, looked over, some clips set apart."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from vcr1_lib.video import read_clip
 
 log = logging.getLogger(__name__)
 
+ABOUT_SECONDS = ("temporal_grounding", "grounded_qa")
+
 
 def with_durations(records: Sequence[Record]) -> list[Record]:
     """Fill in the length of clips whose annotation does not tell it, which scoring needs.
@@ -22,18 +24,24 @@ def with_durations(records: Sequence[Record]) -> list[Record]:
         FileNotFoundError: If such a clip is not there.
         VideoError: If it cannot be read.
     """
-    untold = dict.fromkeys(r["video"] for r in records if r.get("duration") is None)
-    seconds = {video: read_clip(video, num_frames=1).duration_seconds for video in untold}
+    untold = [r for r in records if r["task"] in ABOUT_SECONDS and r.get("duration") is None]
+    videos = dict.fromkeys(record["video"] for record in untold)
+    seconds = {video: read_clip(video, num_frames=1).duration_seconds for video in videos}
     return [
         record | {"duration": seconds[record["video"]]} if record["video"] in seconds else record
         for record in records
     ]
 
 
-def read_moments_and_split(
-    annotations: str | Path, videos: str | Path | None = None, *, heldout: float = 0.2, **files: Any
+def read_and_split(
+    annotations: str | Path,
+    videos: str | Path | None = None,
+    *,
+    heldout: float = 0.2,
+    tasks: Collection[str] | None = None,
+    **files: Any,
 ) -> tuple[list[Record], list[Record]]:
-    """Read one file of moments and set some of its clips apart: all that a training run needs.
+    """Read one file and set some of its clips apart: all that a training run needs.
 
     What :func:`vcr1_lib.datasets.find_suspects` finds is kept, and logged as a warning.
 
@@ -42,19 +50,20 @@ def read_moments_and_split(
         videos: As :func:`read_records` takes it.
         heldout: As :func:`split_by_video` takes it; the seed is 0, so that every run of every
             seed is measured on the same clips.
+        tasks: What may be asked; ``None`` for anything.
         **files: The other options of :func:`read_records`.
 
     Returns:
-        Records to train on and records to measure on, all with a ``duration``.
+        Records to train on and records to measure on; those about seconds have a ``duration``.
 
     Raises:
         FileNotFoundError: If a file is missing.
         VideoError: If a clip whose length is not told cannot be read.
-        AnnotationError: If something else is asked than when something happens; if there are
-            fewer than two clips.
+        AnnotationError: If something else is asked than allowed; if there are fewer than two
+            clips.
     """
     records = read_records(annotations, videos, **files)
-    if other := {record["task"] for record in records} - {"temporal_grounding"}:
+    if tasks is not None and (other := {record["task"] for record in records}.difference(tasks)):
         raise AnnotationError(
             f"{annotations}: expected moments, a 'query' and its 'span'; got {sorted(other)} too: "
             "keep each task in a file of its own"
@@ -65,3 +74,10 @@ def read_moments_and_split(
     for suspect in find_suspects(records):
         log.warning("%s is kept, but have a look: %s", suspect.source, suspect.why)
     return split_by_video(records, heldout=heldout)
+
+
+def read_moments_and_split(
+    annotations: str | Path, videos: str | Path | None = None, **options: Any
+) -> tuple[list[Record], list[Record]]:
+    """Do what :func:`read_and_split` does with a file that asks when something happens."""
+    return read_and_split(annotations, videos, tasks=("temporal_grounding",), **options)

@@ -22,7 +22,8 @@ from vcr1_lib.metrics import (
     span_ious,
 )
 from vcr1_lib.metrics.baselines import apply_remap, best_remap, blind_answers
-from vcr1_lib.metrics.scoring import score_texts
+from vcr1_lib.metrics.by_task import tasks_of
+from vcr1_lib.metrics.scoring import render_scores, score_texts
 
 Records = Sequence[dict[str, Any]]
 REMAP_NAME = "base, best fixed remap"
@@ -101,6 +102,49 @@ def compare_runs(
         "learned": gain.low > 0 and len(set(clips)) >= FEWEST_CLIPS,
         "verdict": _verdict(rows, gain, len(records), len(set(clips))),
     }
+
+
+def compare_tasks(
+    before: Sequence[str], after: Sequence[str], records: Records, *, train_records: Records
+) -> dict[str, Any]:
+    """Score completions of any tasks before and after a run, beside what needs no video.
+
+    Args:
+        before: The base model's held-out completions.
+        after: The tuned model's.
+        records: The held-out records.
+        train_records: The training records, that baselines are fitted on.
+
+    Returns:
+        Task -> ``rows`` (name -> :attr:`Scores.table`), the paired ``gain`` in the main score
+        ``[value, low, high]`` and ``learned``, by the rule of :func:`compare_runs`.
+    """
+    found = {}
+    for task in tasks_of(records):
+        rows = [i for i, record in enumerate(records) if record["task"] == task]
+        own, clips = [records[i] for i in rows], [records[i]["video"] for i in rows]
+        known = [record for record in train_records if record["task"] == task]
+        said = {"base": [before[i] for i in rows], "tuned": [after[i] for i in rows]}
+        answers = blind_answers(own, train_records=known) | said
+        scores = {name: score_texts(texts, own) for name, texts in answers.items()}
+        gain = paired_interval(scores["base"].values, scores["tuned"].values, clusters=clips)
+        found[task] = {
+            "rows": {name: score.table for name, score in scores.items()},
+            "gain": list(gain),
+            "learned": gain.low > 0 and len(set(clips)) >= FEWEST_CLIPS,
+        }
+    return found
+
+
+def render_tasks(result: dict[str, Any]) -> str:
+    """Return what :func:`compare_tasks` found as plain text, a table and a sentence a task."""
+    told = []
+    for task, found in result.items():
+        value, low, high = (100 * x for x in found["gain"])
+        main, word = found["rows"]["tuned"]["main"], "yes" if found["learned"] else "no"
+        gain = f"gain in {main} {value:+.1f} ({low:+.1f} to {high:+.1f}); learned: {word}"
+        told.append(f"{task}\n{render_scores(found['rows'])}\n{gain}")
+    return "\n\n".join(told)
 
 
 def _verdict(rows: dict[str, Any], gain: Interval, queries: int, clips: int) -> str:

@@ -12,9 +12,12 @@ from vcr1_lib.groups import Prompts, score_groups, take
 from vcr1_lib.groups.rollout import Answers, sample_groups
 from vcr1_lib.groups.separate_rows import sample_rows, score_rows, shares_prefix_exactly
 from vcr1_lib.models import banned_tokens, collate_prompts, family_of
-from vcr1_lib.models.sharding import any_process
+from vcr1_lib.models.sharding import any_process, is_sharded
 
 logger = logging.get_logger(__name__)
+
+
+Tokens = list[list[int]]
 
 
 class Rollout(NamedTuple):
@@ -66,13 +69,20 @@ class GroupPolicy:
         processor: The model's processor.
         temperature: Of sampling and scoring.
         shared_prefix: Whether to try.
+        bans: Whether tokens that sampling never takes have no probability.
     """
 
     def __init__(
-        self, model: nn.Module, processor: Any, *, temperature: float, shared_prefix: bool = True
+        self,
+        model: nn.Module,
+        processor: Any,
+        *,
+        temperature: float,
+        shared_prefix: bool = True,
+        bans: bool = True,
     ) -> None:
         self.family, self.tokenizer = family_of(model), processor.tokenizer
-        self.temperature, self.banned = temperature, banned_tokens(model, processor)
+        self.temperature, self.banned = temperature, banned_tokens(model, processor) & bans
         self.shares_prefix: bool | None = None if shared_prefix else False
 
     def collate(self, inputs: list[Any], device: torch.device) -> dict[str, Any]:
@@ -93,6 +103,36 @@ class GroupPolicy:
                 return answers
         alone = [take(model, prompts, [row]) for row in range(len(inputs))]
         return sample_rows(model, alone, noise=noise, **options)
+
+    def given(self, model: nn.Module, prompts: Prompts, inputs: list[Any], rows: Tokens) -> Answers:
+        """Take one answer a prompt that was written, not sampled.
+
+        Args:
+            model: The policy.
+            prompts: ``B`` prompts, with the video encoded.
+            inputs: Each prompt's own processor output.
+            rows: Each answer's tokens, the one that ends it included.
+
+        Returns:
+            Answers ``(B, 1, R)``, without log-probabilities.
+        """
+        device = prompts.input_ids.device
+        mask = nn.utils.rnn.pad_sequence([torch.ones(len(row)) for row in rows], batch_first=True)
+        tokens = nn.utils.rnn.pad_sequence(
+            [torch.tensor(row) for row in rows],
+            batch_first=True,
+            padding_value=self.tokenizer.eos_token_id,
+        )
+        mask, tokens = mask.bool()[:, None].to(device), tokens[:, None].to(device)
+        answers = Answers(tokens, mask, mask.float(), torch.ones_like(mask[..., 0]))
+        if self.shares_prefix is None:
+            with torch.no_grad():
+                options = self._distribution(prompts)
+                answers = answers._replace(
+                    logps=score_groups(model, prompts, tokens, mask, **options)
+                )
+            self.shares_prefix = self._agrees(model, inputs[0], prompts, answers)
+        return answers
 
     def score(self, model: nn.Module, rollout: Rollout) -> Tensor:
         """Return ``(B, G, R)`` log-probabilities of the sampled tokens."""
@@ -119,7 +159,8 @@ class GroupPolicy:
         """
         rows = rollout.moving()
         rows = sorted({*rows, *range(at_least - len(rows))})
-        if len(rows) == len(rollout.inputs):
+        in_step = is_sharded(model) and not self.shares_prefix  # one call a row, in every process
+        if in_step or len(rows) == len(rollout.inputs):
             return self.score(model, rollout)
         logps = rollout.answers.logps.clone()
         if not rows:

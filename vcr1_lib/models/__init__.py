@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import BatchFeature
@@ -17,7 +18,12 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from vcr1_lib.models.processing import prompt_inputs
 from vcr1_lib.prompts import render_question
-from vcr1_lib.video import DEFAULT_FPS, DEFAULT_MAX_FRAMES, Clip, VideoError, read_clip
+from vcr1_lib.video import DEFAULT_FPS, DEFAULT_MAX_FRAMES, GREY, Clip, VideoError, read_clip
+
+# Shown in place of a clip that cannot be read.
+STAND_IN = Clip(
+    np.full((2, 64, 64, 3), GREY, dtype=np.uint8), np.array([0.0, 1.0]), 2.0, "unreadable"
+)
 
 
 class Family(NamedTuple):
@@ -173,9 +179,10 @@ class PromptLoader:
             ``times``; without times, as many frames as boxes, spread evenly.
         max_frames: At most this many.
         max_pixels: Pictures with more are shrunk while decoding.
-        on_error: Stop at a clip that cannot be read, or leave its record out and count it in
-            ``skipped`` (path -> why); no other takes its place. Evaluation must not skip: a
-            failed video stays in the denominator.
+        on_error: At a clip that cannot be read, ``"raise"``; or ``"skip"`` its record; or let
+            two grey frames stand in for it, ``"blank"``, so that a batch keeps its size. Both
+            count it in ``skipped`` (path -> why). Evaluation must do neither: a failed video
+            stays in the denominator.
         change_clip: Applied to each clip after decoding, for controls such as
             :func:`vcr1_lib.video.blanked`.
         cache_bytes: Memory for prompts that are kept ready, by record ``id``; the one unused
@@ -189,7 +196,7 @@ class PromptLoader:
         fps: float = DEFAULT_FPS,
         max_frames: int = DEFAULT_MAX_FRAMES,
         max_pixels: int | None = None,
-        on_error: Literal["raise", "skip"] = "raise",
+        on_error: Literal["raise", "skip", "blank"] = "raise",
         change_clip: Callable[[Clip], Clip] | None = None,
         cache_bytes: int = 1 << 30,
     ) -> None:
@@ -204,26 +211,32 @@ class PromptLoader:
     def __call__(self, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Return ``records`` beside their ``prompts``, one ``BatchFeature`` each.
 
+        ``unreadable`` tells of each clip that grey frames stand in for why, ``""`` of others.
+
         Raises:
             FileNotFoundError: If a clip is missing, unless told to skip.
             VideoError: If a clip cannot be read, unless told to skip; if none is left.
         """
-        kept, prompts = [], []
+        kept, prompts, unreadable = [], [], []
         for record in records:
             try:
                 prompts.append(self._prompt(record))
+                unreadable.append("")
             except (VideoError, FileNotFoundError) as error:
                 if self.on_error == "raise":
                     raise
                 self.skipped[record["video"]] = str(error)
-                continue
+                if self.on_error == "skip":
+                    continue
+                prompts.append(prompt_inputs(self.processor, STAND_IN, render_question(record)))
+                unreadable.append(str(error))
             kept.append(record)
         if records and not kept:
             raise VideoError(
                 f"none of {len(records)} clips can be read, the first because: "
                 f"{self.skipped[records[0]['video']]}; run python -m vcr1_lib.video.prescan"
             )
-        return {"records": kept, "prompts": prompts}
+        return {"records": kept, "prompts": prompts, "unreadable": unreadable}
 
     def _prompt(self, record: dict[str, Any]) -> BatchFeature:
         if record["id"] in self._ready:

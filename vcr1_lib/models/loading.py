@@ -58,6 +58,8 @@ class ModelOptions:
         load_in_4bit: Quantise the language model's linear layers while loading.
         bnb_4bit_quant_type: ``"nf4"`` or ``"fp4"``.
         use_bnb_nested_quant: Quantise the quantisation's constants too. Off in TRL.
+        bnb_4bit_quant_storage: The type that four-bit weights lie in, ``None`` for bytes.
+            FSDP2 shards float types only: name the one of the other weights.
     """
 
     model_name_or_path: str = TINY_MODEL
@@ -71,6 +73,7 @@ class ModelOptions:
     load_in_4bit: bool = False
     bnb_4bit_quant_type: str = field(default="nf4", metadata={"choices": ("nf4", "fp4")})
     use_bnb_nested_quant: bool = True
+    bnb_4bit_quant_storage: str | None = field(default=None, metadata={"choices": DTYPES[1:]})
 
 
 def load_model(
@@ -143,6 +146,7 @@ def four_bit_config(options: ModelOptions, dtype: torch.dtype) -> BitsAndBytesCo
         bnb_4bit_compute_dtype=dtype,
         bnb_4bit_quant_type=options.bnb_4bit_quant_type,
         bnb_4bit_use_double_quant=options.use_bnb_nested_quant,
+        bnb_4bit_quant_storage=options.bnb_4bit_quant_storage,
         llm_int8_skip_modules=list(UNQUANTISED),
     )
 

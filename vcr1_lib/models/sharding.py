@@ -46,6 +46,23 @@ def any_process(flag: bool, device: torch.device) -> bool:
     return bool(told)
 
 
+def stop_together(failure: Exception | None) -> None:
+    """Raise what stopped this process, or say what stopped another; each must ask.
+
+    Args:
+        failure: Of this process, or ``None``.
+
+    Raises:
+        ConnectionAbortedError: If another process has failed; it names which and why.
+    """
+    rank = distributed.get_rank() if distributed.is_initialized() else 0
+    told = gather_rows([] if failure is None else [f"process {rank} stopped: {failure}"])
+    if failure is not None:
+        raise failure
+    if told:
+        raise ConnectionAbortedError("; ".join(told))
+
+
 def leave_processes() -> None:
     """Take leave of the other processes: one that just ends may be aborted by its own threads."""
     if distributed.is_available() and distributed.is_initialized():

@@ -1,11 +1,11 @@
-"""The options of a GRPO run."""
+"""The options of a run: what every one has, GRPO's, and those of teaching right answers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import TrainingArguments
@@ -14,22 +14,119 @@ from vcr1_lib.grpo import LossType, RatioLevel, ScaleRewards
 from vcr1_lib.grpo.kl import KLEstimator
 from vcr1_lib.hardware import PROFILES
 from vcr1_lib.models.loading import ModelOptions
-from vcr1_lib.options import options_parser, refuse_unknown
+from vcr1_lib.options import options_parser, refuse_unknown, with_config
 from vcr1_lib.training.checkpoints import find_checkpoint
-from vcr1_lib.training.windows import TaskSampling
+from vcr1_lib.training.windows import TaskSampling, check_window
 from vcr1_lib.video import DEFAULT_FPS, DEFAULT_MAX_FRAMES
+
+OnError = Literal["raise", "skip"]
 
 
 @dataclass
-class VideoGRPOConfig(TrainingArguments):
-    """Options of :class:`VideoGRPOTrainer`; every other one is ``TrainingArguments``'.
+class VideoConfig(TrainingArguments):
+    """What every run on video questions can be told; the rest is ``TrainingArguments``'.
+
+    Args:
+        max_completion_length: Longest answer, in tokens.
+        task_sampling: Of a mixed dataset, ``"proportional"``, each row once an epoch, or
+            ``"balanced"``, every task equally often.
+        fps: Frames a second taken from each clip.
+        max_frames: At most this many frames.
+        max_pixels: Pictures with more are shrunk while decoding.
+        on_error: At a training clip that cannot be read, ``"raise"`` in every process, or
+            ``"skip"`` it: grey frames stand in, so that processes stay in step, the question
+            counts for nothing, and ``unreadable_clips`` in the log tells their share.
+        train_vision: Also train the vision tower; it is frozen otherwise and encoded once
+            a step.
+        shared_prefix: A group pays for its prompt once. It is verified on the model at first
+            use and given up, with a warning, where it disagrees with separate rows.
+    """
+
+    max_completion_length: int = 1024
+    task_sampling: TaskSampling = "proportional"
+    fps: float = DEFAULT_FPS
+    max_frames: int = DEFAULT_MAX_FRAMES
+    max_pixels: int | None = None
+    on_error: OnError = "raise"
+    train_vision: bool = False
+    shared_prefix: bool = True
+
+    learning_rate: float = 1e-6
+    lr_scheduler_type: str = "linear"
+    per_device_train_batch_size: int = field(default=1, metadata={"help": "Questions a device."})
+    remove_unused_columns: bool = False
+    label_names: list[str] | None = field(default_factory=list)
+    # Every adapter and every layer takes part in the one forward of a step.
+    ddp_find_unused_parameters: bool | None = False
+    logging_steps: float = 1
+    # HfArgumentParser reads this union in this order only.
+    report_to: None | str | list[str] = "none"  # noqa: RUF036
+    dataloader_drop_last: bool = True
+    # Not an option: how often an answer is learnt from.
+    num_iterations = 1
+
+    @property
+    def sampled_at_once(self) -> int:
+        """Micro-batches that are loaded together."""
+        return self.gradient_accumulation_steps
+
+    @property
+    def window(self) -> int:
+        """Questions that are loaded together, by all processes."""
+        return self.per_device_train_batch_size * self.world_size * self.sampled_at_once
+
+    @property
+    def frames(self) -> dict[str, Any]:
+        """Which frames of a clip are shown, in ``PromptLoader``'s terms."""
+        return {"fps": self.fps, "max_frames": self.max_frames, "max_pixels": self.max_pixels}
+
+    @property
+    def at_bad_clip(self) -> Literal["raise", "blank"]:
+        """What a training clip that cannot be read does, in ``PromptLoader``'s terms."""
+        return "blank" if self.on_error == "skip" else "raise"
+
+    @property
+    def checkpoint(self) -> str | None:
+        """Where to go on; ``last`` is the newest whole checkpoint of the output folder."""
+        return find_checkpoint(
+            self.resume_from_checkpoint, str(self.output_dir), world_size=self.world_size
+        )
+
+    def check(self, num_questions: int) -> None:
+        """Refuse at once what training would refuse after the base has answered everything.
+
+        Args:
+            num_questions: To train on.
+
+        Raises:
+            AnnotationError: If there are fewer than one step takes.
+            CheckpointError: If the run cannot go on from where it is told to.
+        """
+        check_window(num_questions, self.window)
+        _ = self.checkpoint
+
+
+@dataclass
+class VideoSFTConfig(VideoConfig):
+    """Options of :class:`vcr1_lib.training.sft.VideoSFTTrainer`.
+
+    Args:
+        thought: What stands between the thought's tags of every right answer: truth tells no
+            thoughts, and the format asks for one.
+    """
+
+    thought: str = "I look for it."
+
+
+@dataclass
+class VideoGRPOConfig(VideoConfig):
+    """Options of :class:`VideoGRPOTrainer`; the others are ``VideoConfig``'s.
 
     Defaults are those of VideoChat-R1's training scripts (arXiv 2504.06958 and its code)
     where they state one, except ``beta``: 0 as in TRL, 0.04 in those scripts.
 
     Args:
         num_generations: Answers a group, G.
-        max_completion_length: Longest answer, in tokens.
         temperature: Of sampling; the answers are scored under the same distribution.
         beta: Weight of the KL term; the reference policy is the model without its adapters,
             or a frozen copy.
@@ -46,22 +143,14 @@ class VideoGRPOConfig(TrainingArguments):
             ``gradient_accumulation_steps``, of which it must be a multiple.
         mask_truncated_completions: Leave answers that hit ``max_completion_length`` out of
             the loss.
-        shared_prefix: A group pays for its prompt once. It is verified on the model at first
-            use and given up, with a warning, where it disagrees with separate rows.
-        task_sampling: Of a mixed dataset, ``"proportional"``, each row once an epoch, or
-            ``"balanced"``, every task equally often.
         reward_weights: One a reward function, ``None`` for all 1.
-        fps: Frames a second taken from each clip.
-        max_frames: At most this many frames.
-        max_pixels: Pictures with more are shrunk while decoding.
-        train_vision: Also train the vision tower; it is frozen otherwise and encoded once
-            a step.
         log_completions: Write every sampled answer with its rewards to
             ``completions.jsonl`` in the output folder.
+        preflight: Check before the first step that the model looks at its video and that the
+            rewards pay the truth; see :mod:`vcr1_lib.training.preflight`.
     """
 
     num_generations: int = 8
-    max_completion_length: int = 1024
     temperature: float = 1.0
     beta: float = 0.0
     epsilon: float = 0.2
@@ -73,26 +162,9 @@ class VideoGRPOConfig(TrainingArguments):
     num_iterations: int = 1
     steps_per_generation: int | None = None
     mask_truncated_completions: bool = False
-    shared_prefix: bool = True
-    task_sampling: TaskSampling = "proportional"
     reward_weights: list[float] | None = None
-    fps: float = DEFAULT_FPS
-    max_frames: int = DEFAULT_MAX_FRAMES
-    max_pixels: int | None = None
-    train_vision: bool = False
     log_completions: bool = False
-
-    learning_rate: float = 1e-6
-    lr_scheduler_type: str = "linear"
-    per_device_train_batch_size: int = field(default=1, metadata={"help": "Groups a device."})
-    remove_unused_columns: bool = False
-    label_names: list[str] | None = field(default_factory=list)
-    # Every adapter and every layer takes part in the one forward of a step.
-    ddp_find_unused_parameters: bool | None = False
-    logging_steps: float = 1
-    # HfArgumentParser reads this union in this order only.
-    report_to: None | str | list[str] = "none"  # noqa: RUF036
-    dataloader_drop_last: bool = True
+    preflight: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -117,38 +189,33 @@ class VideoGRPOConfig(TrainingArguments):
         return self.steps_per_generation or self.gradient_accumulation_steps
 
     @property
-    def frames(self) -> dict[str, Any]:
-        """Which frames of a clip are shown, in ``PromptLoader``'s terms."""
-        return {"fps": self.fps, "max_frames": self.max_frames, "max_pixels": self.max_pixels}
-
-    @property
-    def checkpoint(self) -> str | None:
-        """Where to go on; ``last`` is the newest whole checkpoint of the output folder."""
-        return find_checkpoint(
-            self.resume_from_checkpoint, str(self.output_dir), world_size=self.world_size
-        )
-
-    @property
     def on_policy(self) -> bool:
         """Whether every answer is used for one update only, by the policy that gave it."""
         return self.num_iterations == 1 and self.sampled_at_once == self.gradient_accumulation_steps
 
 
 def read_options(
-    own: type[Any], argv: Sequence[str], *, description: str | None = None
-) -> tuple[Any, ModelOptions, VideoGRPOConfig]:
+    own: type[Any],
+    argv: Sequence[str],
+    *,
+    config: type[VideoConfig] = VideoGRPOConfig,
+    description: str | None = None,
+) -> tuple[Any, ModelOptions, Any]:
     """Read a training script's command line: its own options, the model's and the run's.
 
-    The profile named by ``--profile`` fills in what is not given; without ``--output_dir`` the
-    run gets a folder of its own under ``runs/``. Unknown options, impossible values and a
-    profile for a GPU that is not there end the program with one sentence.
+    Options may stand in a file, ``--config FILE``; the profile named by ``--profile`` fills in
+    what is not given; without ``--output_dir`` the run gets a folder of its own under ``runs/``.
+    Unknown options, impossible values and a profile for a GPU that is not there end the program
+    with one sentence.
 
     Args:
         own: The script's dataclass; it has a field ``profile``.
         argv: The command line, without the program.
+        config: The run's options.
         description: For ``--help``.
     """
-    parser = options_parser([own, ModelOptions, VideoGRPOConfig], description=description)
+    parser = options_parser([own, ModelOptions, config], description=description)
+    argv = with_config(parser, argv)
     name = parser.parse_known_args(argv)[0].profile
     if name not in PROFILES:
         parser.error(f"unknown profile {name!r}; there is {', '.join(PROFILES)}")
@@ -165,12 +232,12 @@ def read_options(
     if given.load_in_4bit and not given.use_peft:
         parser.error("four-bit weights cannot be trained themselves: add --use_peft")
     try:
-        what, model, config = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
+        what, model, run = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
     except ValueError as error:
         parser.error(str(error))
     if given.output_dir is None:
-        if config.world_size > 1:
+        if run.world_size > 1:
             parser.error("several processes need one folder to agree on: give --output_dir")
-        taken = len(list(Path("runs").glob(f"{name}-seed{config.seed}-*")))
-        config.output_dir = f"runs/{name}-seed{config.seed}-{taken + 1}"
-    return what, model, config
+        taken = len(list(Path("runs").glob(f"{name}-seed{run.seed}-*")))
+        run.output_dir = f"runs/{name}-seed{run.seed}-{taken + 1}"
+    return what, model, run

@@ -174,6 +174,7 @@ def _loader_with(loader: PromptLoader, change: Any) -> PromptLoader:
         fps=loader.fps,
         max_frames=loader.max_frames,
         max_pixels=loader.max_pixels,
+        on_error=loader.on_error,
         change_clip=change,
     )
 

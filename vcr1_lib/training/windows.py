@@ -42,6 +42,23 @@ def balanced_order(tasks: Sequence[str], rng: np.random.Generator) -> list[int]:
     return list(islice(rounds, len(tasks)))
 
 
+def check_window(num_rows: int, window: int) -> None:
+    """Make sure that there are enough training questions for one step.
+
+    Args:
+        num_rows: Training questions.
+        window: Of one step, in all processes.
+
+    Raises:
+        AnnotationError: If there are fewer.
+    """
+    if num_rows < window:
+        raise AnnotationError(
+            f"expected at least {window} training questions, one step's worth, got {num_rows}; "
+            "label more, or lower per_device_train_batch_size or steps_per_generation"
+        )
+
+
 class RepeatedWindows(Sampler[int]):
     """Shuffle rows by (seed, epoch) and give each window of them several times in a row.
 
@@ -66,11 +83,7 @@ class RepeatedWindows(Sampler[int]):
         tasks: Sequence[str] | None = None,
         epoch: Callable[[], int] = lambda: 0,
     ) -> None:
-        if num_rows < window:
-            raise AnnotationError(
-                f"expected at least {window} training questions, one step's worth, got {num_rows}; "
-                "label more, or lower per_device_train_batch_size or steps_per_generation"
-            )
+        check_window(num_rows, window)
         self.num_rows, self.window, self.times, self.seed = num_rows, window, times, seed
         self.tasks, self.epoch = tasks, epoch
 

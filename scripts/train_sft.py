@@ -1,0 +1,109 @@
+"""Teach a video language model the right answers: the baseline beside ``train_grpo.py``.
+
+Any option of ``VideoSFTConfig``, ``TrainingArguments`` or ``ModelOptions`` can be given:
+    python scripts/train_sft.py --annotations own.jsonl --videos FOLDER
+    python scripts/train_sft.py --config FILE.yaml
+"""
+
+import sys
+from dataclasses import asdict, dataclass
+
+import vcr1_lib  # isort: skip  # noqa: F401  (first: it quiets a warning)
+from transformers import set_seed
+from transformers.utils import logging
+
+from vcr1_lib.datasets import AnnotationError, read_and_split, read_records
+from vcr1_lib.evaluation import answer_greedily
+from vcr1_lib.evaluation.report import compare_tasks, render_tasks, write_result
+from vcr1_lib.models import PromptLoader
+from vcr1_lib.models.loading import ModelError, load_model
+from vcr1_lib.models.sharding import each_a_share, leave_processes
+from vcr1_lib.training.callbacks import resume_hint
+from vcr1_lib.training.config import VideoSFTConfig, read_options
+from vcr1_lib.training.sft import VideoSFTTrainer
+from vcr1_lib.video import VideoError
+
+
+@dataclass
+class ScriptArguments:
+    """What to train on what; one file of annotations has some of its clips held out."""
+
+    dataset: str = ""  # its format; by default the ending tells
+    annotations: str = ""
+    heldout: float = 0.2
+    train_annotations: str = "data_samples/charades_sta/toyworld_sta_train.txt"
+    train_lengths: str = "data_samples/charades_sta/toyworld_v1_train.csv"
+    eval_annotations: str = "data_samples/charades_sta/toyworld_sta_heldout.txt"
+    eval_lengths: str = "data_samples/charades_sta/toyworld_v1_heldout.csv"
+    videos: str = "data_samples/charades_sta/videos"
+    profile: str = "cpu"
+
+
+def load(what, options, config):
+    """Read and check everything before anything is written."""
+    if what.annotations:
+        how = {"dataset": what.dataset, "heldout": what.heldout}
+        train, heldout = read_and_split(what.annotations, what.videos, **how)
+    else:
+        train = read_records(what.train_annotations, what.videos, lengths=what.train_lengths)
+        heldout = read_records(what.eval_annotations, what.videos, lengths=what.eval_lengths)
+    config.check(len(train))
+    model, processor = load_model(
+        **asdict(options), device=config.device, train_vision=config.train_vision
+    )
+    return model, processor, train, heldout
+
+
+def teach(model, processor, train, heldout, config):
+    """Cross-entropy on the right answers' tokens."""
+    trainer = VideoSFTTrainer(model, config, train, heldout, processor)
+    trainer.train(resume_from_checkpoint=config.checkpoint)
+    return trainer
+
+
+def answer(model, processor, records, config, *, progress):
+    """Greedy answers; several processes share the work."""
+    loader = PromptLoader(processor, **config.frames)
+    options = {"max_completion_length": config.max_completion_length}
+    options["progress"] = None if config.disable_tqdm or config.process_index else progress
+    return each_a_share(lambda rows: answer_greedily(model, loader, rows, **options), records)
+
+
+def run(argv):
+    """Before, training, after, verdict."""
+    what, options, config = read_options(
+        ScriptArguments, argv, config=VideoSFTConfig, description=__doc__
+    )
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()  # of saving and loading; the run's own bar stays
+    set_seed(config.seed)
+    model, processor, train, heldout = load(what, options, config)
+    base = answer(model, processor, heldout, config, progress="base, held-out clips")
+    if not config.process_index:
+        print(f"{len(train)} training questions, {len(heldout)} held out; {config.output_dir}")
+    trainer = teach(model, processor, train, heldout, config)
+    if (step := trainer.state.global_step) < trainer.state.max_steps:
+        print(resume_hint(config.output_dir, step))
+        return 130
+    tuned = answer(trainer.model, processor, heldout, config, progress="tuned, held-out clips")
+    trainer.save_model(f"{config.output_dir}/model")
+    if config.process_index:
+        return 0
+    result = compare_tasks(base, tuned, heldout, train_records=train)
+    write_result(config.output_dir, result, config=vars(what) | vars(options) | config.to_dict())
+    print(f"\n{render_tasks(result)}")
+    return 0
+
+
+def main():
+    """Bad input is one sentence, not a traceback."""
+    try:
+        sys.exit(run(sys.argv[1:]))
+    except (OSError, AnnotationError, ModelError, VideoError) as error:
+        sys.exit(f"error: {error}")
+    finally:
+        leave_processes()
+
+
+if __name__ == "__main__":
+    main()
