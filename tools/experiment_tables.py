@@ -38,6 +38,8 @@ SFT_OR_GRPO = [
     ("base", "base", "29.0 / 21.1"),
     ("SFT, 1 epoch", "sft-1-epochs", "46.3 / 20.6"),
     ("SFT, 3 epochs", "sft-3-epochs", "34.6 / 17.3"),
+    ("SFT, 3 epochs, a third of the learning rate", "sft-3-epochs-slow", ""),
+    ("SFT, 3 epochs, three times the learning rate", "sft-3-epochs-fast", ""),
     ("SFT, 8 epochs", "sft-8-epochs", ""),
     ("GRPO, no thought, 8 epochs", "grounding-no-thought", "1 epoch: 58.7 / 31.9"),
     ("GRPO, thought, 8 epochs", "grounding", "1 epoch: 59.3 / 30.7; 3: 61.3 / 34.3"),

@@ -35,7 +35,9 @@ from vcr1_lib.models.loading import load_model
 from vcr1_lib.prompts import TEMPLATES, render_question, without_thought
 from vcr1_lib.rewards import PRESETS, format_reward
 from vcr1_lib.training import VideoGRPOTrainer
-from vcr1_lib.training.config import VideoGRPOConfig
+from vcr1_lib.training.config import VideoGRPOConfig, VideoSFTConfig
+from vcr1_lib.training.sft import VideoSFTTrainer
+from vcr1_lib.training.video_trainer import VideoTrainer
 from vcr1_lib.video import blanked
 
 MODEL = Path("data_samples/many_tasks_model")
@@ -52,7 +54,6 @@ QUESTIONS_A_STEP, EPOCH_STEPS = 12, 11
 OPTIONS: dict[str, Any] = {
     **FRAMES,
     "per_device_train_batch_size": QUESTIONS_A_STEP,
-    "num_generations": 8,
     "max_completion_length": LONGEST_ANSWER,
     "task_sampling": "balanced",
     "lr_scheduler_type": "constant_with_warmup",
@@ -63,6 +64,7 @@ OPTIONS: dict[str, Any] = {
     "disable_tqdm": True,
     "report_to": "none",
 }
+THOUGHT = "I look."  # what the base says there
 
 
 class Run(NamedTuple):
@@ -91,9 +93,17 @@ def queue() -> list[Run]:
         Run("tracking", (TRACKING,)),
         Run("grounding+grounded-qa", (GROUNDING, GROUNDED_QA), steps=16 * EPOCH_STEPS),
     ]
+    taught = [
+        Run("sft-3-epochs", method="sft", steps=3 * EPOCH_STEPS),
+        Run("sft-3-epochs-slow", method="sft", steps=3 * EPOCH_STEPS, learning_rate=1e-4),
+        Run("sft-3-epochs-fast", method="sft", steps=3 * EPOCH_STEPS, learning_rate=1e-3),
+        Run("sft-1-epochs", method="sft", steps=EPOCH_STEPS),
+        Run("sft-8-epochs", method="sft"),
+    ]
     few = [Run(f"grounding-{n}-questions", questions=n) for n in (8, 32)]
-    again = [run._replace(seed=seed) for seed in (1, 2) for run in single]
-    return [joint, *single, *others, *few, *again]
+    seeded = [*single, *(run for run in taught if run.learning_rate == Run.learning_rate)]
+    again = [run._replace(seed=seed) for seed in (1, 2) for run in seeded]
+    return [joint, *single, *taught, *others, *few, *again]
 
 
 def read_split(split: str, tasks: tuple[str, ...] = ALL) -> list[dict[str, Any]]:
@@ -187,10 +197,16 @@ def train(run: Run, model, processor) -> float:
     if not run.think:
         records = asked_plainly(records)
     steps = {"max_steps": run.steps, "learning_rate": run.learning_rate, "seed": run.seed}
-    options = OPTIONS | steps | {"log_completions": run.tasks == ALL}
-    config = VideoGRPOConfig(output_dir=str(run.folder), **options)
-    rewards = [r for r in REWARDS if run.think or r is not format_reward]
-    trainer = VideoGRPOTrainer(model, rewards, config, records, None, processor)
+    options = OPTIONS | steps | {"output_dir": str(run.folder)}
+    trainer: VideoTrainer
+    if run.method == "sft":
+        trainer = VideoSFTTrainer(
+            model, VideoSFTConfig(**options, thought=THOUGHT), records, None, processor
+        )
+    else:
+        config = VideoGRPOConfig(**options, num_generations=8, log_completions=run.tasks == ALL)
+        rewards = [r for r in REWARDS if run.think or r is not format_reward]
+        trainer = VideoGRPOTrainer(model, rewards, config, records, None, processor)
     began = time.monotonic()
     trainer.train()
     return time.monotonic() - began
