@@ -51,9 +51,9 @@ GROUNDING, GROUNDED_QA, TRACKING = "temporal_grounding", "grounded_qa", "trackin
 ALL = tuple(TEMPLATES)
 # The questions of one pass over the grounding clips, twelve a step.
 QUESTIONS_A_STEP, EPOCH_STEPS = 12, 11
+LEARNING_RATE = 3e-4
 OPTIONS: dict[str, Any] = {
     **FRAMES,
-    "per_device_train_batch_size": QUESTIONS_A_STEP,
     "max_completion_length": LONGEST_ANSWER,
     "task_sampling": "balanced",
     "lr_scheduler_type": "constant_with_warmup",
@@ -74,7 +74,7 @@ class Run(NamedTuple):
     tasks: tuple[str, ...] = (GROUNDING,)
     method: str = "grpo"
     steps: int = 8 * EPOCH_STEPS
-    learning_rate: float = 3e-4
+    learning_rate: float = LEARNING_RATE
     questions: int | None = None
     think: bool = True
     seed: int = 0
@@ -101,7 +101,7 @@ def queue() -> list[Run]:
         Run("sft-8-epochs", method="sft"),
     ]
     few = [Run(f"grounding-{n}-questions", questions=n) for n in (8, 32)]
-    seeded = [*single, *(run for run in taught if run.learning_rate == Run.learning_rate)]
+    seeded = [*single, *(run for run in taught if run.learning_rate == LEARNING_RATE)]
     again = [run._replace(seed=seed) for seed in (1, 2) for run in seeded]
     return [joint, *single, *taught, *others, *few, *again]
 
@@ -197,6 +197,7 @@ def train(run: Run, model, processor) -> float:
     if not run.think:
         records = asked_plainly(records)
     steps = {"max_steps": run.steps, "learning_rate": run.learning_rate, "seed": run.seed}
+    steps["per_device_train_batch_size"] = min(QUESTIONS_A_STEP, len(records))
     options = OPTIONS | steps | {"output_dir": str(run.folder)}
     trainer: VideoTrainer
     if run.method == "sft":
