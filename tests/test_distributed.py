@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -23,7 +24,7 @@ TINY_MODEL = ROOT / "data_samples" / "tiny_model"
 
 
 def torchrun(processes: int) -> list[str]:
-    run = ["torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=29511"]
+    run = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     return [sys.executable, "-m", *run]
 
 
@@ -31,7 +32,10 @@ def accelerate(config: str) -> list[str]:
     """Launch by one of our files; what a CPU has not got is overruled."""
     file = ROOT / "configs" / "accelerate" / f"{config}.yaml"
     command = ["accelerate.commands.launch", "--config_file", str(file), "--num_processes", "2"]
-    command += ["--mixed_precision", "no", "--main_process_port", "29512"]
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    command += ["--mixed_precision", "no", "--main_process_port", str(port)]
     return [sys.executable, "-m", *command]
 
 
