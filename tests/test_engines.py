@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -95,3 +96,20 @@ def test_ms_swift_has_called_our_rewards() -> None:
             mean = sum(step[name]) / len(step[name])
             assert logged[f"rewards/{name}/mean"] == pytest.approx(mean, abs=1e-6)
     assert any(any(step["temporal_iou_reward"]) for step in result["completions"])
+
+
+def test_trls_own_trainer_learns_from_frames_as_pictures(tmp_path: Path) -> None:
+    """Run the page's snippet as it stands; TRL's own warnings are not ours."""
+    page = (ROOT / "docs" / "engines.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (code,) = [block for block in blocks if "GRPOTrainer(" in block]
+    code = code.replace("runs/trl", str(tmp_path))
+    code += "\nimport json\nprint(json.dumps(trainer.state.log_history))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=500
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    steps = [row for row in json.loads(done.stdout.splitlines()[-1]) if "reward" in row]
+    assert [row["step"] for row in steps] == [1, 2]
+    assert sum(row["rewards/format_reward/mean"] for row in steps) > 0
+    assert sum(row["rewards/temporal_iou_reward/mean"] for row in steps) > 0
