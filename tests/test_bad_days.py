@@ -30,7 +30,11 @@ def start(*arguments: str, launcher: tuple[str, ...] = ("--standalone",)) -> sub
 
 
 def finish(process: subprocess.Popen[str], timeout: float = 300) -> tuple[int, str]:
-    _, err = process.communicate(timeout=timeout)
+    try:
+        _, err = process.communicate(timeout=timeout)
+    finally:
+        for member in [*psutil.Process().children(recursive=True)]:
+            member.kill()
     return process.returncode, err
 
 
@@ -103,12 +107,12 @@ def running(videos: Path, folder: Path, *options: str) -> tuple[subprocess.Popen
     return process, workers
 
 
-@pytest.mark.parametrize(("sent", "seconds"), [("SIGKILL", 60), ("SIGSTOP", 120)])
+@pytest.mark.parametrize(("sent", "seconds"), [("SIGKILL", 120), ("SIGSTOP", 240)])
 def test_a_process_that_dies_or_hangs_ends_the_run(
     videos: Path, tmp_path: Path, sent: str, seconds: float
 ) -> None:
     """One that hangs holds the others for ``ddp_timeout``; then torchrun gives it 30 s to leave."""
-    process, workers = running(videos, tmp_path / "run", "--ddp_timeout", "10")
+    process, workers = running(videos, tmp_path / "run", "--ddp_timeout", "60")
     os.kill(workers[1], getattr(signal, sent))
     code, err = finish(process, timeout=seconds)
     assert code != 0

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from argparse import Namespace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.utils import FullyShardedDataParallelPlugin
 from accelerate.utils.launch import prepare_multi_gpu_env
 
+from vcr1_lib.training.config import read_options
+
 ROOT = Path(__file__).parents[1]
+RECIPES = sorted((ROOT / "configs" / "train").glob("*.yaml"))
 ENGINES = sorted((ROOT / "configs" / "accelerate").glob("*.yaml"))
 
 
@@ -50,6 +54,52 @@ def test_fsdp_gets_what_the_file_says(config: Path, monkeypatch: pytest.MonkeyPa
     assert plugin.fsdp_version == 2
     assert plugin.reshard_after_forward is True
     assert plugin.cpu_ram_efficient_loading is True
+
+
+@dataclass
+class Own:
+    """What a script adds."""
+
+    profile: str = "cpu"
+
+
+@pytest.mark.filterwarnings("ignore:.gradient_checkpointing. is deprecated:FutureWarning")
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_the_training_script_reads_every_recipe(recipe: Path, tmp_path: Path) -> None:
+    content: dict[str, Any] = yaml.safe_load(recipe.read_text())
+    argv = ["--config", str(recipe), "--use_cpu", "true", "--output_dir", str(tmp_path)]
+    parts = read_options(Own, argv)
+    told = {name: value for part in parts for name, value in vars(part).items()}
+    assert {name: told[name] for name in content} == content
+    named = re.findall(r"configs/[\w/]+\.yaml", recipe.read_text())
+    assert len(named) == 2
+    assert all((ROOT / name).is_file() for name in named)
+
+
+def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
+    argv = ["--config", str(ROOT / "configs" / "train" / "dapo.yaml"), "--profile", "cpu"]
+    own, _, config = read_options(Own, [*argv, "--beta", "0.5", "--output_dir", str(tmp_path)])
+    assert (own.profile, config.beta, config.loss_type) == ("cpu", 0.5, "dapo")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("- a list", "expected options and their values"),
+        ("lerning_rate: 1", "unknown option --lerning_rate; did you mean --learning_rate?"),
+        ("a: [", "expected a file of YAML or JSON"),
+        (None, "expected a file of YAML or JSON"),
+    ],
+)
+def test_a_bad_file_is_one_sentence(
+    text: str | None, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "options.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(SystemExit):
+        read_options(Own, ["--config", str(path)])
+    assert says in capsys.readouterr().err
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")

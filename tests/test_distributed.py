@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -17,14 +19,45 @@ NEEDS_DEEPSPEED = pytest.mark.skipif(
     find_spec("deepspeed") is None, reason="deepspeed is not installed (it is not in the lock)"
 )
 CHILD = Path(__file__).parent / "two_processes.py"
+ROOT = CHILD.parent.parent
+TINY_MODEL = ROOT / "data_samples" / "tiny_model"
+
+
+def torchrun(processes: int) -> list[str]:
+    run = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    return [sys.executable, "-m", *run]
+
+
+def accelerate(config: str) -> list[str]:
+    """Launch by one of our files; what a CPU has not got is overruled."""
+    file = ROOT / "configs" / "accelerate" / f"{config}.yaml"
+    command = ["accelerate.commands.launch", "--config_file", str(file), "--num_processes", "2"]
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    command += ["--mixed_precision", "no", "--main_process_port", str(port)]
+    return [sys.executable, "-m", *command]
+
+
+def launch(command: list[str], *arguments: str) -> None:
+    done = subprocess.run(
+        [*command, *arguments],
+        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        timeout=500,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def step(processes: int, *arguments: str) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
-    command += ["--master_port=29511", str(CHILD), *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    launch(torchrun(processes), str(CHILD), *arguments)
+
+
+def furthest(folder: Path) -> float:
+    """How far any weight of two processes is from that of one; both have moved."""
+    one, two = (load_file(folder / f"{n}.safetensors") for n in (1, 2))
+    base = dict(load_model(TINY_MODEL)[0].named_parameters())
+    assert max(float((one[name] - base[name].detach()).abs().max()) for name in one) > 1e-3
+    return max(float((one[name] - two[name]).abs().max()) for name in one)
 
 
 @pytest.mark.parametrize(
@@ -45,9 +78,36 @@ def test_two_processes_make_the_step_of_one(
 ) -> None:
     step(1, str(tmp_path), loss_type, rewards, "ddp")
     step(2, str(tmp_path), loss_type, rewards, engine)
+    assert furthest(tmp_path) < 1e-5
+
+
+def test_four_bits_in_pieces_make_the_step_of_one_process(tmp_path: Path) -> None:
+    """They lie in float numbers, which FSDP2 shards; only the adapters move."""
+    step(1, str(tmp_path), "dapo", "all", "nf4")
+    step(2, str(tmp_path), "dapo", "all", "nf4-fsdp2")
     one, two = (load_file(tmp_path / f"{n}.safetensors") for n in (1, 2))
-    model, _ = load_model(CHILD.parent.parent / "data_samples" / "tiny_model")
-    base = dict(model.named_parameters())
-    moved = max(float((one[name] - base[name].detach()).abs().max()) for name in one)
-    assert moved > 1e-3
+    assert all("lora_" in name for name in one)
+    assert max(float(one[name].abs().max()) for name in one if "lora_B" in name) > 1e-3
     assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-5
+
+
+@pytest.mark.parametrize(("config", "engine"), [("ddp", "ddp"), ("fsdp2", "fsdp2")])
+def test_accelerate_launches_what_our_files_say(tmp_path: Path, config: str, engine: str) -> None:
+    step(1, str(tmp_path), "dapo", "all", "ddp")
+    launch(accelerate(config), str(CHILD), str(tmp_path), "dapo", "all", engine)
+    assert furthest(tmp_path) < 1e-5
+
+
+@pytest.mark.parametrize("script", ["train_grpo", "train_sft"])
+def test_accelerate_launches_the_scripts(tmp_path: Path, script: str) -> None:
+    options = ["--max_steps", "1", "--per_device_train_batch_size", "2", "--save_strategy", "no"]
+    options += ["--eval_strategy", "no", "--eval_on_start", "false", "--disable_tqdm", "true"]
+    for flag, split in (("train", "train"), ("eval", "heldout")):
+        source = ROOT / "data_samples" / "charades_sta" / f"toyworld_sta_{split}.txt"
+        few = tmp_path / f"{split}.txt"
+        few.write_text("\n".join(source.read_text().splitlines()[:4]) + "\n")
+        options += [f"--{flag}_annotations", str(few)]
+    command = accelerate("ddp")
+    launch(command, f"scripts/{script}.py", *options, "--output_dir", str(tmp_path / "run"))
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["max_steps"] == 1
+    assert (tmp_path / "run" / "result.json").exists()

@@ -12,6 +12,7 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType
 from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
+from transformers import set_seed
 
 from vcr1_lib.datasets import read_charades_sta
 from vcr1_lib.models.loading import load_model
@@ -29,6 +30,8 @@ FSDP2 = {
     "FSDP_RESHARD_AFTER_FORWARD": "true",
     "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
 }
+
+FOUR_BITS = {"load_in_4bit": True, "use_peft": True, "bnb_4bit_quant_storage": "float32"}
 
 
 def flat_on_the_first_rows(completions: list[str], id: list[str], **columns: object) -> list[float]:
@@ -52,7 +55,7 @@ def zero_options(engine: str) -> dict[str, Any]:
 
 def shard_on_cpu() -> None:
     """Let accelerate shard by FSDP2 as it would on GPUs; it refuses to on a CPU, torch does not."""
-    os.environ |= FSDP2
+    os.environ |= FSDP2 | os.environ  # a launcher's own word comes first
     PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
 
 
@@ -73,7 +76,8 @@ def main() -> None:
     records = read_charades_sta(
         clips / "toyworld_sta_train.txt", clips / "toyworld_v1_train.csv", clips / "videos"
     )
-    model, processor = load_model(SAMPLES / "tiny_model")
+    set_seed(0)  # of new adapters
+    model, processor = load_model(SAMPLES / "tiny_model", **FOUR_BITS if "nf4" in engine else {})
     config = VideoGRPOConfig(
         output_dir=str(folder), max_steps=1, num_generations=4, max_completion_length=24,
         fps=1, max_frames=24, optim="sgd", learning_rate=1.0, max_grad_norm=0.0, warmup_steps=0,
@@ -82,13 +86,16 @@ def main() -> None:
         per_device_train_batch_size=GROUPS // int(os.environ["WORLD_SIZE"]), **zero_options(engine),
     )  # fmt: skip
     rewards = [flat_on_the_first_rows] if flat else [format_reward, temporal_iou_reward]
-    if engine == "fsdp2":
+    if "fsdp2" in engine:
         shard_on_cpu()
     trainer = VideoGRPOTrainer(model, rewards, config, records[:GROUPS], None, processor)
-    assert bool(trainer.is_fsdp_enabled) == (engine == "fsdp2")
+    assert bool(trainer.is_fsdp_enabled) == ("fsdp2" in engine)
     assert bool(trainer.is_deepspeed_enabled) == engine.startswith("zero")
     trainer.train()
     inner = trainer.accelerator.unwrap_model(trainer.model)
+    four_bits = [p for name, p in inner.named_parameters() if "base_layer.weight" in name]
+    assert all(isinstance(p, DTensor) == ("fsdp2" in engine) for p in four_bits)
+    assert bool(four_bits) == ("nf4" in engine)
     weights = {n: whole(p) for n, p in inner.named_parameters() if p.requires_grad}
     if trainer.is_world_process_zero():
         save_file(weights, folder / f"{config.world_size}.safetensors")

@@ -58,8 +58,7 @@ class ModelOptions:
         load_in_4bit: Quantise the language model's linear layers while loading.
         bnb_4bit_quant_type: ``"nf4"`` or ``"fp4"``.
         use_bnb_nested_quant: Quantise the quantisation's constants too. Off in TRL.
-        bnb_4bit_quant_storage: The type that four-bit weights lie in, ``None`` for bytes.
-            FSDP2 shards float types only: name the one of the other weights.
+        bnb_4bit_quant_storage: The type that the four bits lie in; FSDP2 shards float types only.
     """
 
     model_name_or_path: str = TINY_MODEL
@@ -104,14 +103,12 @@ def load_model(
     True
     """
     name = str(model_name_or_path)
-    chosen = ModelOptions(name, **options)
-    device = torch.device(device)
+    chosen, device = ModelOptions(name, **options), torch.device(device)
     adapter = Path(name) if (Path(name) / ADAPTER_CONFIG).is_file() else None
     base = name if adapter is None else _base_of(adapter)
     model = _load_base(base, chosen, device)
     with warnings.catch_warnings():
-        # PEFT asks Transformers for an attribute that Transformers has renamed.
-        warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated")
+        warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated")  # by PEFT
         if adapter is not None:
             model = PeftModel.from_pretrained(model, adapter, is_trainable=chosen.use_peft)
         elif chosen.use_peft:
@@ -122,12 +119,12 @@ def load_model(
 
 def lora_config(options: ModelOptions, *, train_vision: bool = False) -> LoraConfig:
     """Return PEFT's configuration of the adapters."""
-    layers: Any = options.lora_target_modules
+    layers = ALL_LAYERS if train_vision else LANGUAGE_LAYERS
     return LoraConfig(
         r=options.lora_r,
         lora_alpha=options.lora_alpha,
         lora_dropout=options.lora_dropout,
-        target_modules=layers or (ALL_LAYERS if train_vision else LANGUAGE_LAYERS),
+        target_modules=options.lora_target_modules or layers,
         task_type="CAUSAL_LM",
     )
 
@@ -277,8 +274,7 @@ def _compute_dtype(
         )
         lacks = device.type == "cuda" and not torch.cuda.is_bf16_supported(False)
         wanted = "float16" if wanted == "bfloat16" and lacks else wanted
-    dtype: torch.dtype = getattr(torch, wanted)
-    return dtype
+    return getattr(torch, wanted)
 
 
 def _check_four_bits(device: torch.device) -> None:

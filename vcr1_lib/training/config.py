@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from accelerate import PartialState
 from transformers import TrainingArguments
 
 from vcr1_lib.grpo import LossType, RatioLevel, ScaleRewards
@@ -64,6 +65,12 @@ class VideoConfig(TrainingArguments):
     dataloader_drop_last: bool = True
     # Not an option: how often an answer is learnt from.
     num_iterations = 1
+
+    def __post_init__(self) -> None:
+        if self.use_cpu:
+            # Transformers (5.23) forgets the time-out there; who comes first decides.
+            PartialState(cpu=True, backend=self.ddp_backend, timeout=self.ddp_timeout_delta)
+        super().__post_init__()
 
     @property
     def sampled_at_once(self) -> int:
