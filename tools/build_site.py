@@ -27,7 +27,10 @@ from tools.check_site import problems
 
 ROOT = Path(__file__).parents[1]
 FRONT = "README.md"
-GUIDES = ("docs/own_videos.md", "docs/benchmarks.md", "docs/engines.md", "docs/one_gpu.md")
+GUIDES = (
+    "docs/own_experiment.md", "docs/own_videos.md", "docs/benchmarks.md", "docs/engines.md",
+    "docs/one_gpu.md",
+)  # fmt: skip
 REFERENCE = ()
 PROJECT = ("CONTRIBUTING.md", "CHANGELOG.md", "data_samples/tiny_model/README.md")
 

@@ -55,9 +55,8 @@ def problems(site: Path) -> list[str]:
             target = target / "index.html" if target.is_dir() else target
             if not target.exists():
                 found.append(f"{name}: {link} leads nowhere")
-            elif target in pages and parts.fragment:
-                if unquote(parts.fragment) not in pages[target].anchors:
-                    found.append(f"{name}: {link} names no anchor there")
+            elif target in pages and unquote(parts.fragment) not in {"", *pages[target].anchors}:
+                found.append(f"{name}: {link} names no anchor there")
     return found
 
 
