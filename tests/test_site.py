@@ -34,6 +34,7 @@ PHONE = {"width": 390, "height": 844}
         ("docs/own_videos.md#2-say", "README.md", "docs/own_videos.md#2-say"),
         ("../README.md", "docs/engines.md", "../index.md"),
         ("00_start_here.ipynb#The-map", "notebooks/02.ipynb", "00_start_here.ipynb#the-map"),
+        ("../notebooks/02.ipynb#5.-Why?", "docs/paper_map.md", "../notebooks/02.ipynb#5-why"),
         ("#The-map", "notebooks/00_start_here.ipynb", "#the-map"),
         ("../vcr1_lib/metrics/tasks.py", "docs/benchmarks.md", "../api/metrics.rst"),
         ("vcr1_lib/__init__.py", "README.md", "api/index.rst"),

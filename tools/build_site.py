@@ -31,7 +31,7 @@ GUIDES = (
     "docs/own_experiment.md", "docs/own_videos.md", "docs/benchmarks.md", "docs/engines.md",
     "docs/one_gpu.md",
 )  # fmt: skip
-REFERENCE = ()
+REFERENCE = ("docs/paper_map.md",)
 PROJECT = ("CONTRIBUTING.md", "CHANGELOG.md", "data_samples/tiny_model/README.md")
 
 LINK = re.compile(r"(\]\()([^)\s]+)(\))|((?:src|href)=\")([^\"]+)(\")")
@@ -61,8 +61,8 @@ def site_link(link: str, page: str) -> str | None:
     if ELSEWHERE.match(link):
         return link
     file, _, anchor = link.partition("#")
-    # Jupyter's anchors keep capitals, the site's do not.
-    anchor = f"#{anchor.lower()}" if anchor else ""
+    # Jupyter's anchors keep capitals and signs, the site's do not.
+    anchor = "#" + re.sub(r"[^\w-]", "", anchor.lower()) if anchor else ""
     if not file:
         return anchor
     folder = posixpath.dirname(page)
