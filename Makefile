@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: run test lab check notebooks engines setup clean
+.PHONY: run test lab check notebooks site engines setup clean
 
 run: $(READY)
 	$(BIN)/python scripts/train_grpo.py $(ARGS)
@@ -27,6 +27,10 @@ check: $(READY)
 notebooks: $(READY)
 	VCR1_TEST=1 $(BIN)/jupyter nbconvert --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 	$(BIN)/python -m tools.export_scripts
+
+# The course as pages, from the notebooks as they are stored.
+site: $(READY)
+	$(BIN)/python -m tools.build_site build/site
 
 # lmms-eval wants an older PyAV, ms-swift an older transformers: each has an environment of its own.
 ENGINES := benchmarks/engines/lmms_eval benchmarks/engines/ms_swift

@@ -43,7 +43,7 @@ def chunked_logps(
 ) -> TokenLogps:
     r"""Score chosen tokens a few at a time, so that the (N, V) matrix never exists.
 
-    .. math:: \log\pi_n = z_{n,t_n} - \log\textstyle\sum_v e^{z_{n,v}},
+    .. math:: \log\pi_n = z_{n,t_n} - \log\sum_v e^{z_{n,v}},
         \quad z = (h W^\top + b) / T
 
     The forward already folds each chunk into the (N, H) gradient

@@ -102,7 +102,7 @@ def train_blind_policy(
     r"""Train a softmax over answers by group advantages.
 
     A step samples ``G`` answers for every question and follows
-    :math:`\\sum_j A_j \\nabla \\log\\pi(a_j)`; with advantages that add up to 0 that is the sum
+    :math:`\sum_j A_j \nabla \log\pi(a_j)`; with advantages that add up to 0 that is the sum
     of the advantages on each candidate.
 
     Args:

@@ -3,13 +3,13 @@
 At most one coloured object is on screen at a time, so "which", "how many" and "in what order"
 have one answer; a grey object may pass behind it. Four splits, disjoint by seed:
 
-``base``     what a base model is pretrained on, as real ones know the world: every colour and
-             shape, clips of 8 to 40 s
-``train``    what fine-tuning sees: the training pairs of four shapes, clips of 20 s
-``heldout``  six colour-shape pairs that fine-tuning never sees, and a background (checker) that
-             nothing before has shown
-``far``      out of domain: clips of 32 s, shapes that fine-tuning never sees (ring, diamond) and
-             a background (dots) that nothing before has shown
+- ``base``: what a base model is pretrained on, as real ones know the world: every colour and
+  shape, clips of 8 to 40 s
+- ``train``: what fine-tuning sees: the training pairs of four shapes, clips of 20 s
+- ``heldout``: six colour-shape pairs that fine-tuning never sees, and a background (checker)
+  that nothing before has shown
+- ``far``: out of domain: clips of 32 s, shapes that fine-tuning never sees (ring, diamond) and
+  a background (dots) that nothing before has shown
 """
 
 from __future__ import annotations
