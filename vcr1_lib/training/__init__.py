@@ -22,6 +22,7 @@ from vcr1_lib.evaluation import answer_greedily, read_predictions
 from vcr1_lib.groups import encode_prompts, with_pixels
 from vcr1_lib.groups.policy import GroupPolicy, Rollout
 from vcr1_lib.groups.rollout import Answers, answer_noise
+from vcr1_lib.groups.vllm_rollout import VLLMRollout
 from vcr1_lib.grpo import combine_rewards, group_advantages, grpo_loss, is_flat, mask_truncated
 from vcr1_lib.metrics.by_task import figures_by_task, tasks_of
 from vcr1_lib.models import PromptLoader, family_of
@@ -101,6 +102,9 @@ class VideoGRPOTrainer(ResumableTrainer):
         )
         self.model_accepts_loss_kwargs = False
         self.ref_model = self._reference_model()
+        self.vllm: VLLMRollout | None = None
+        if args.use_vllm:
+            self.vllm = VLLMRollout(model, self.policy, args, Path(str(args.output_dir)))
         self._window: list[Rollout] = []
         self._sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self.remove_callback(PrinterCallback)
@@ -166,7 +170,8 @@ class VideoGRPOTrainer(ResumableTrainer):
         model.eval()
         with torch.no_grad():
             prompts = encode_prompts(model, batch)
-        answers = self.policy.sample(model, prompts, inputs, noise)
+        vllm = self.vllm and self.vllm.synced(model, self.state.global_step)
+        answers = (vllm or self.policy).sample(model, prompts, inputs, noise)
         tokenizer = self.processing_class.tokenizer
         texts = tokenizer.batch_decode(answers.tokens.flatten(0, 1), skip_special_tokens=True)
         graded = self.rewards(texts, records)
@@ -183,6 +188,8 @@ class VideoGRPOTrainer(ResumableTrainer):
             mask = mask_truncated(mask, answers.finished)
         advantages = group_advantages(total, scale_rewards=self.args.scale_rewards)
         rollout = Rollout(inputs, prompts, answers, mask, advantages)
+        if vllm is not None:
+            rollout = vllm.correct(model, rollout, self._watch)
         rollout = rollout._replace(ref_logps=self._reference_logps(model, rollout))
         model.train()
         if self.args.train_vision:

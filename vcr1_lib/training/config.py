@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
+from vcr1_lib.groups.vllm_server import VLLMOptions
 from vcr1_lib.grpo import LossType, RatioLevel, ScaleRewards
 from vcr1_lib.grpo.kl import KLEstimator
 from vcr1_lib.hardware import PROFILES
@@ -21,8 +22,10 @@ from vcr1_lib.video import DEFAULT_FPS, DEFAULT_MAX_FRAMES
 
 
 @dataclass
-class VideoGRPOConfig(TrainingArguments):
+class VideoGRPOConfig(VLLMOptions, TrainingArguments):
     """Options of :class:`VideoGRPOTrainer`; every other one is ``TrainingArguments``'.
+
+    Those of vLLM are in :class:`vcr1_lib.groups.vllm_server.VLLMOptions`.
 
     Defaults are those of VideoChat-R1's training scripts (arXiv 2504.06958 and its code)
     where they state one, except ``beta``: 0 as in TRL, 0.04 in those scripts.
