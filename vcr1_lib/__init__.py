@@ -34,6 +34,8 @@ directly, and its parts are listed under it. Each entry imports only entries abo
 ``groups``     one video, G answers: the shared-prefix forward
     ``rollout`` sample G answers a video ``separate_rows`` the plain way, to compare with and to
     fall back on ``policy`` sample and score, by a shared prefix where it is verified
+    ``vllm_rollout`` sample by a vLLM server ``vllm_server`` its address and its weights
+    ``vllm_pixels`` what it is sent
 ``plots``      figures of a run
     ``scores`` of an evaluation ``mask_view`` of a packed row ``token_views`` of frames and tokens
 ``inference``  ask a video, look again where the answer points, talk about it

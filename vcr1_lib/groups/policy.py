@@ -28,7 +28,7 @@ class Rollout(NamedTuple):
         prompts: All of them, with the video encoded.
         answers: What was sampled.
         mask: ``(B, G, R)``, the tokens that the loss counts.
-        advantages: ``(B, G)``.
+        advantages: ``(B, G)``, or ``(B, G, R)`` where an answer's tokens weigh differently.
         ref_logps: ``(B, G, R)``, ``None`` without a KL term.
     """
 
@@ -41,7 +41,8 @@ class Rollout(NamedTuple):
 
     def moving(self) -> list[int]:
         """Return the prompts whose policy loss has a gradient."""
-        moves = (self.advantages != 0)[..., None] & self.mask
+        own = self.advantages if self.advantages.ndim == 3 else self.advantages[..., None]
+        moves = (own != 0) & self.mask
         rows: list[int] = moves.flatten(1).any(1).nonzero()[:, 0].tolist()
         return rows
 
@@ -167,6 +168,15 @@ class GroupPolicy:
             return logps + 0 * sum(p.sum() for p in model.parameters() if p.requires_grad)
         logps[rows] = self.score(model, rollout.take(model, rows))
         return logps
+
+    @torch.no_grad()
+    def verify(self, model: nn.Module, rollout: Rollout) -> None:
+        """Compare on answers that were sampled elsewhere, if nothing was compared yet."""
+        if self.shares_prefix is None:
+            answers, options = rollout.answers, self._distribution(rollout.prompts)
+            own = score_groups(model, rollout.prompts, answers.tokens, answers.mask, **options)
+            answers = answers._replace(logps=own)
+            self.shares_prefix = self._agrees(model, rollout.inputs[0], rollout.prompts, answers)
 
     def _distribution(self, prompts: Prompts) -> dict[str, Any]:
         banned = self.banned.to(prompts.input_ids.device)

@@ -214,7 +214,7 @@ def grpo_loss(
 
     Args:
         logps: ``(B, G, R)`` under the policy, with gradient.
-        advantages: ``(B, G)``.
+        advantages: ``(B, G)``, or one a token.
         mask: ``(B, G, R)``.
         old_logps: ``(B, G, R)`` at sampling time; ``None`` means this is the first update
             after sampling, where the ratio is 1 and its gradient is not 0.
@@ -246,7 +246,8 @@ def grpo_loss(
         raise ValueError(
             "beta is not 0, so ref_logps is needed: score the answers without adapters"
         )
-    weights, advantage = mask.to(logps.dtype), advantages[..., None]
+    weights = mask.to(logps.dtype)
+    advantage = advantages if advantages.ndim == 3 else advantages[..., None]
     old_logps = logps.detach() if old_logps is None else old_logps
     ratio = policy_ratio(
         logps, old_logps, mask, importance_sampling_level=importance_sampling_level

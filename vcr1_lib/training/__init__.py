@@ -19,6 +19,7 @@ from transformers.trainer_callback import TrainerCallback
 from vcr1_lib.groups import encode_prompts, with_pixels
 from vcr1_lib.groups.policy import Rollout
 from vcr1_lib.groups.rollout import Answers, answer_noise
+from vcr1_lib.groups.vllm_rollout import VLLMRollout
 from vcr1_lib.grpo import combine_rewards, group_advantages, grpo_loss, is_flat, mask_truncated
 from vcr1_lib.models.sharding import gather_rows
 from vcr1_lib.rewards.grading import RewardFunc
@@ -67,6 +68,9 @@ class VideoGRPOTrainer(VideoTrainer):
         )
         self.ref_model = self._reference_model()
         self._unchecked = args.preflight
+        self.vllm: VLLMRollout | None = None
+        if args.use_vllm:
+            self.vllm = VLLMRollout(model, self.policy, args, Path(str(args.output_dir)))
 
     def _reference_model(self) -> nn.Module | None:
         """Return a frozen copy where KL needs one; adapters can simply be switched off."""
@@ -95,7 +99,8 @@ class VideoGRPOTrainer(VideoTrainer):
         model.eval()
         with torch.no_grad():
             prompts = encode_prompts(model, batch)
-        answers = self.policy.sample(model, prompts, inputs, noise)
+        vllm = self.vllm and self.vllm.synced(model, self.state.global_step)
+        answers = (vllm or self.policy).sample(model, prompts, inputs, noise)
         tokenizer = self.processing_class.tokenizer
         texts = tokenizer.batch_decode(answers.tokens.flatten(0, 1), skip_special_tokens=True)
         graded = self.rewards(texts, records)
@@ -117,6 +122,8 @@ class VideoGRPOTrainer(VideoTrainer):
             mask = mask_truncated(mask, answers.finished)
         advantages[seen] = group_advantages(total[seen], scale_rewards=self.args.scale_rewards)
         rollout = Rollout(inputs, prompts, answers, mask, advantages)
+        if vllm is not None:
+            rollout = vllm.correct(model, rollout, self._watch)
         rollout = rollout._replace(ref_logps=self._reference_logps(model, rollout))
         model.train()
         if self.args.train_vision:

@@ -11,6 +11,7 @@ import torch
 from accelerate import PartialState
 from transformers import TrainingArguments
 
+from vcr1_lib.groups.vllm_server import VLLMOptions
 from vcr1_lib.grpo import LossType, RatioLevel, ScaleRewards
 from vcr1_lib.grpo.kl import KLEstimator
 from vcr1_lib.hardware import PROFILES
@@ -126,8 +127,10 @@ class VideoSFTConfig(VideoConfig):
 
 
 @dataclass
-class VideoGRPOConfig(VideoConfig):
+class VideoGRPOConfig(VLLMOptions, VideoConfig):
     """Options of :class:`VideoGRPOTrainer`; the others are ``VideoConfig``'s.
+
+    Those of vLLM are in :class:`vcr1_lib.groups.vllm_server.VLLMOptions`.
 
     Defaults are those of VideoChat-R1's training scripts (arXiv 2504.06958 and its code)
     where they state one, except ``beta``: 0 as in TRL, 0.04 in those scripts.

