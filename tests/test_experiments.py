@@ -52,7 +52,7 @@ def test_rewards_per_task_in_the_log_equal_a_recomputation_from_the_answers() ->
             mean = float(graded.rewards.nan_to_num().sum(-1).mean())
             assert log[step][f"reward/{task}"] == pytest.approx(mean, abs=1e-3)
             checked += 1
-    assert checked > 100
+    assert checked >= 60
 
 
 def test_a_run_leaves_scores_of_every_question_it_was_asked(

@@ -26,6 +26,7 @@ import transformers
 from transformers import set_seed
 from transformers.utils import logging
 
+from tools.record_sick_runs import rounded
 from vcr1_lib.datasets import read_jsonl, take
 from vcr1_lib.evaluation import answer_greedily
 from vcr1_lib.metrics.by_task import scores_by_task, tasks_of
@@ -49,6 +50,7 @@ FRAMES = {"fps": 1.0, "max_frames": 24}
 LONGEST_ANSWER = 72
 GROUNDING, GROUNDED_QA, TRACKING = "temporal_grounding", "grounded_qa", "tracking"
 ALL = tuple(TEMPLATES)
+KEPT_STEPS = 20
 # The questions of one pass over the grounding clips, twelve a step.
 QUESTIONS_A_STEP, EPOCH_STEPS = 12, 11
 LEARNING_RATE = 3e-4
@@ -227,6 +229,19 @@ def write(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
+def thin(folder: Path) -> None:
+    """Keep the answers of every twentieth step, and five digits of each figure."""
+    for name in ("metrics.jsonl", "completions.jsonl"):
+        path = folder / name
+        if not path.exists():
+            continue
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if name == "completions.jsonl":
+            rows = [row for row in rows if row["step"] % KEPT_STEPS == 0]
+        lines = (json.dumps({k: rounded(v) for k, v in row.items()}) + "\n" for row in rows)
+        path.write_text("".join(lines), encoding="utf-8")
+
+
 def do(run: Run) -> None:
     """Train, evaluate, write; what is written last says that all of it is there."""
     shutil.rmtree(run.folder, ignore_errors=True)
@@ -239,6 +254,7 @@ def do(run: Run) -> None:
     timing = {"training": round(seconds), "all": round(time.monotonic() - began)}
     shared = {k: v for k, v in OPTIONS.items() if k != "report_to"}
     settings = run._asdict() | {"options": shared, "seconds": timing, "machine": machine()}
+    thin(run.folder)
     model.save_pretrained(KEPT / run.folder.name)
     processor.save_pretrained(KEPT / run.folder.name)
     write(run.folder / "config.json", settings)
