@@ -95,3 +95,20 @@ def test_ms_swift_has_called_our_rewards() -> None:
             mean = sum(step[name]) / len(step[name])
             assert logged[f"rewards/{name}/mean"] == pytest.approx(mean, abs=1e-6)
     assert any(any(step["temporal_iou_reward"]) for step in result["completions"])
+
+
+def test_vllm_has_answered_for_our_weights() -> None:
+    folder = ROOT / "benchmarks" / "engines" / "vllm"
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    pins = (folder / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    named = {f"{name}=={number}" for name, number in result["versions"].items() if name != "python"}
+    assert named <= set(pins)
+    assert not any("://" in pin for pin in pins)
+    for kind in ("full", "lora"):
+        run = result[kind]
+        assert len(run["steps"]) == 6
+        assert len({step["reward"] for step in run["steps"]}) > 1
+        for step in run["steps"]:
+            assert step["sampling/sampling_logp_difference/max"] < 1e-3, "weights arrived"
+            assert step["sampling/importance_sampling_ratio/mean"] == pytest.approx(1, abs=1e-3)
+        assert run["prefix_cache_tokens"]["hits"] > run["prefix_cache_tokens"]["queries"] / 2
