@@ -32,15 +32,20 @@ notebooks: $(READY)
 site: $(READY)
 	$(BIN)/python -m tools.build_site build/site
 
-# lmms-eval wants an older PyAV, ms-swift an older transformers: each has an environment of its own.
-ENGINES := benchmarks/engines/lmms_eval benchmarks/engines/ms_swift
+# lmms-eval wants an older PyAV, ms-swift and vLLM an older transformers, vLLM torch for a CPU: each
+# has an environment of its own. vLLM's server answers a run that is in the library's.
+ENGINES := benchmarks/engines/lmms_eval benchmarks/engines/ms_swift benchmarks/engines/vllm
 
 engines: $(ENGINES:=/.venv/.ready)
 	for engine in $(ENGINES); do $$engine/.venv/bin/python $$engine/run.py $(ARGS) || exit 1; done
 
+# Its package also asks for two others that it does without; its trainer is the library's.
+benchmarks/engines/vllm/.venv/.ready: LOCKED := --no-deps
+benchmarks/engines/vllm/.venv/.ready: $(READY)
+
 benchmarks/engines/%/.venv/.ready: benchmarks/engines/%/requirements.lock
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(LOCKED) -r $<
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 

@@ -116,3 +116,20 @@ def test_trls_own_trainer_learns_from_frames_as_pictures(tmp_path: Path) -> None
     assert [row["step"] for row in steps] == [1, 2]
     assert sum(row["rewards/format_reward/mean"] for row in steps) > 0
     assert sum(row["rewards/temporal_iou_reward/mean"] for row in steps) > 0
+
+
+def test_vllm_has_answered_for_our_weights() -> None:
+    folder = ROOT / "benchmarks" / "engines" / "vllm"
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    pins = (folder / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    named = {f"{name}=={number}" for name, number in result["versions"].items() if name != "python"}
+    assert named <= set(pins)
+    assert not any("://" in pin for pin in pins)
+    for kind in ("full", "lora"):
+        run = result[kind]
+        assert len(run["steps"]) == 6
+        assert len({step["reward"] for step in run["steps"]}) > 1
+        for step in run["steps"]:
+            assert step["sampling/sampling_logp_difference/max"] < 1e-3, "weights arrived"
+            assert step["sampling/importance_sampling_ratio/mean"] == pytest.approx(1, abs=1e-3)
+        assert run["prefix_cache_tokens"]["hits"] > run["prefix_cache_tokens"]["queries"] / 2

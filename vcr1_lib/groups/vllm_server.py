@@ -29,7 +29,8 @@ class VLLMOptions:
     """Options of rollouts by a vLLM server, with TRL's names.
 
     Args:
-        use_vllm: Sample by a vLLM server; ``vllm_mode`` is always ``"server"`` here.
+        use_vllm: Sample by a vLLM server.
+        vllm_mode: Only ``"server"``; TRL has ``"colocate"`` too.
         vllm_server_base_url: Its address; without one, host and port tell it.
         vllm_server_host: Where it runs.
         vllm_server_port: Its port.
@@ -44,6 +45,7 @@ class VLLMOptions:
     """
 
     use_vllm: bool = False
+    vllm_mode: Literal["server"] = "server"
     vllm_server_base_url: str | None = None
     vllm_server_host: str = "127.0.0.1"
     vllm_server_port: int = 8000
@@ -75,8 +77,6 @@ class VLLMServer:
     """
 
     def __init__(self, model: nn.Module, options: VLLMOptions, folder: Path) -> None:
-        if is_sharded(model):
-            raise VLLMError("use_vllm needs the whole model in every process: no FSDP, no ZeRO-3")
         self.options, self.folder = options, (folder / WEIGHTS_FOLDER).resolve()
         self.adapter = hasattr(model, "peft_config")
         self.step: int | None = None
@@ -127,11 +127,17 @@ class VLLMServer:
         """Let the server have this step's weights, if it has not.
 
         The first process writes them, and every process hears if that failed.
+
+        Raises:
+            VLLMError: If it did, or if the weights lie in pieces over the processes.
         """
         if step == self.step:
             return
+        if is_sharded(model):
+            raise VLLMError("use_vllm needs the whole model in every process: no FSDP, no ZeRO-3")
         problem: Exception | None = None
-        if not distributed.is_initialized() or distributed.get_rank() == 0:
+        several = distributed.is_available() and distributed.is_initialized()
+        if not several or distributed.get_rank() == 0:
             try:
                 self._send_weights(model, step)
             except (VLLMError, OSError) as error:
