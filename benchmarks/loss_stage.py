@@ -43,8 +43,11 @@ def score(way: str, hidden: Any, head: Any, tokens: Any) -> Any:
 
         return chunked_logps(hidden, head, tokens, temperature=TEMPERATURE).logps
     if way == "trl_fused":
-        from trl.kernels.chunked_logprob import ChunkedLogProbFunction
-        from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE as WIDTH
+        try:
+            from trl.kernels.chunked_logprob import ChunkedLogProbFunction
+            from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE as WIDTH
+        except ImportError as error:
+            raise SystemExit("trl_fused needs TRL 1.15 or newer") from error
 
         options = (TEMPERATURE, WIDTH, None, 1.0, ("log_probs",))
         return ChunkedLogProbFunction.apply(hidden, head, None, tokens, *options)[0]

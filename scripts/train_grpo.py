@@ -1,6 +1,6 @@
 """Train a video language model with GRPO on temporal grounding; ``make run`` starts it.
 
-Any option of ``VideoGRPOConfig``, ``TrainingArguments`` or ``ModelOptions`` can be given:
+``--help`` lists the options, ``--help_all`` those of ``TrainingArguments`` as well:
     python scripts/train_grpo.py --annotations own.jsonl --videos FOLDER
     python scripts/train_grpo.py --profile gpu24 --model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct
 """
@@ -18,37 +18,43 @@ from vcr1_lib.evaluation.report import compare_runs, render_examples, render_tab
 from vcr1_lib.models import PromptLoader
 from vcr1_lib.models.loading import ModelError, load_model
 from vcr1_lib.models.sharding import each_a_share, leave_processes
+from vcr1_lib.options import option
 from vcr1_lib.plots import write_run_plots
 from vcr1_lib.rewards import format_reward, temporal_iou_reward
 from vcr1_lib.training import VideoGRPOTrainer
 from vcr1_lib.training.callbacks import resume_hint
 from vcr1_lib.training.config import read_options
 from vcr1_lib.video import VideoError
+from vcr1_lib.video.prescan import readable
+
+SAMPLES = "data_samples/charades_sta"
 
 
 @dataclass
 class ScriptArguments:
     """What to train on what; one file of annotations has some of its clips held out."""
 
-    dataset: str = ""  # its format; by default the ending tells
-    annotations: str = ""
-    heldout: float = 0.2
-    train_annotations: str = "data_samples/charades_sta/toyworld_sta_train.txt"
-    train_lengths: str = "data_samples/charades_sta/toyworld_v1_train.csv"
-    eval_annotations: str = "data_samples/charades_sta/toyworld_sta_heldout.txt"
-    eval_lengths: str = "data_samples/charades_sta/toyworld_v1_heldout.csv"
-    videos: str = "data_samples/charades_sta/videos"
-    profile: str = "cpu"
+    annotations: str = option("", "your file of questions, in place of the four below")
+    dataset: str = option("", "its format, of vcr1_lib.datasets.FORMATS; the ending tells")
+    heldout: float = option(0.2, "share of its clips that is never trained on")
+    train_annotations: str = option(f"{SAMPLES}/toyworld_sta_train.txt", "to train on")
+    train_lengths: str = option(f"{SAMPLES}/toyworld_v1_train.csv", "their clips' lengths")
+    eval_annotations: str = option(f"{SAMPLES}/toyworld_sta_heldout.txt", "to measure on")
+    eval_lengths: str = option(f"{SAMPLES}/toyworld_v1_heldout.csv", "their clips' lengths")
+    videos: str = option(f"{SAMPLES}/videos", "folder of the clips")
+    scan: str = option("", "a report of vcr1_lib.video.prescan: only files it could read are used")
+    profile: str = option("cpu", "fills in what is not given: cpu, t4, gpu24, gpu80 or multi")
 
 
 def load(what, options, config):
     """Read and check everything before anything is written."""
     if what.annotations:
-        how = {"dataset": what.dataset, "heldout": what.heldout}
+        how = {"dataset": what.dataset, "heldout": what.heldout, "scan": what.scan}
         train, heldout = read_moments_and_split(what.annotations, what.videos, **how)
     else:
         train = read_records(what.train_annotations, what.videos, lengths=what.train_lengths)
         heldout = read_records(what.eval_annotations, what.videos, lengths=what.eval_lengths)
+    train, heldout = (readable(rows, what.scan) for rows in (train, heldout))
     config.check(len(train))
     how = asdict(options) | {"device": config.device, "train_vision": config.train_vision}
     return *load_model(**how), train, heldout
@@ -65,14 +71,8 @@ def predict(model, processor, records, config, *, progress, on_error="raise"):
 
 def train_policy(model, processor, train, heldout, config):
     """GRPO on format and IoU: one group of answers for each question of a step."""
-    trainer = VideoGRPOTrainer(
-        model=model,
-        reward_funcs=[format_reward, temporal_iou_reward],
-        args=config,
-        train_dataset=train,
-        eval_dataset=heldout,
-        processing_class=processor,
-    )
+    rewards = [format_reward, temporal_iou_reward]
+    trainer = VideoGRPOTrainer(model, rewards, config, train, heldout, processor)
     trainer.train(resume_from_checkpoint=config.checkpoint)
     return trainer
 

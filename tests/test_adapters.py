@@ -11,6 +11,7 @@ import pytest
 import torch
 from peft import PeftModel
 from test_training import HELDOUT, LENGTH, QUICK, REWARDS, SAMPLES, SMALL, predict, trainer_of
+from tiny import CHECKPOINTING
 from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 
 from vcr1_lib.evaluation import answer_greedily
@@ -125,13 +126,13 @@ def test_checkpointing_changes_memory_and_nothing_else(tmp_path: Path) -> None:
         options = SMALL | {"max_steps": 1, "optim": "sgd", "max_grad_norm": 0.0}
         model = qlora()
         trainer = trainer_of(
-            tmp_path / str(on), REWARDS, model=model, activation_checkpointing=on,
-            learning_rate=1.0, **options,
+            tmp_path / str(on), REWARDS, model=model, learning_rate=1.0,
+            **{CHECKPOINTING: on}, **options,
         )  # fmt: skip
         start = [p.detach().clone() for p in model.parameters() if p.requires_grad]
         trainer.train()
         if on:
-            assert model.get_base_model().is_activation_checkpointing
+            assert getattr(model.get_base_model(), f"is_{CHECKPOINTING}")
         moved = [p.detach() for p in model.parameters() if p.requires_grad]
         weights.append(torch.cat([(b - a).flatten() for a, b in zip(start, moved, strict=True)]))
     assert weights[0].norm() > 0

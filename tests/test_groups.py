@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from tiny import FAMILIES, noise_clip
+from tiny import CHECKPOINTING, FAMILIES, noise_clip
 
 from vcr1_lib.groups import encode_prompts, pack, score_groups, with_pixels
 from vcr1_lib.groups.rollout import answer_noise, sample_groups
@@ -161,7 +161,7 @@ def test_shared_forward_is_exact_with_adapters(name: str, checkpointing: bool) -
     model = get_peft_model(plain, LoraConfig(r=2, target_modules=ADAPTED, init_lora_weights=False))
     if checkpointing:
         model.enable_input_require_grads()
-        plain.activation_checkpointing_enable({"use_reentrant": False})
+        getattr(plain, f"{CHECKPOINTING}_enable")({"use_reentrant": False})
     model.train()
     assert_exact(model, processor)
 

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from scripts.train_grpo import ScriptArguments, load
 from vcr1_lib.datasets import AnnotationError, read_moments_and_split, with_durations
 from vcr1_lib.datasets.labels import Label, write_label
 from vcr1_lib.evaluation import answer_greedily
 from vcr1_lib.models import PromptLoader
 from vcr1_lib.models.loading import load_model
 from vcr1_lib.toyworld import query_of, sample_scene, write_mp4
+from vcr1_lib.training.config import read_options
 from vcr1_lib.video import VideoError
+from vcr1_lib.video.prescan import ScanReport
 
 ROOT = Path(__file__).parents[1]
 NUM_CLIPS = 20
@@ -101,6 +104,23 @@ def test_bad_labels_are_named(own: Path, tmp_path: Path, change: dict, says: str
     path = write_lines(tmp_path / "labels.jsonl", {}, change)
     with pytest.raises((AnnotationError, FileNotFoundError, VideoError), match=says):
         read_moments_and_split(path, own / "my clips")
+    broken.unlink()
+
+
+def test_training_opens_only_what_a_scan_found_good(own: Path, tmp_path: Path) -> None:
+    clips, scan = own / "my clips", tmp_path / "scan.json"
+    broken = clips / "broken.mp4"
+    broken.write_text("not a video " * 99)
+    good = [str(clips / f"Clip ü {i:02}.mp4") for i in range(3)]
+    ScanReport(good, {str(broken): "cannot be decoded"}).save(scan)
+    lines = [{"video": Path(path).name} for path in (*good, broken)]
+    labels = write_lines(tmp_path / "labels.jsonl", *lines)
+    argv = ["--annotations", str(labels), "--videos", str(clips), "--output_dir", str(tmp_path)]
+    argv += ["--per_device_train_batch_size", "1"]
+    with pytest.raises(VideoError, match="cannot be decoded"):
+        load(*read_options(ScriptArguments, argv))
+    *_, train, heldout = load(*read_options(ScriptArguments, [*argv, "--scan", str(scan)]))
+    assert {record["video"] for record in (*train, *heldout)} == set(good)
     broken.unlink()
 
 

@@ -11,11 +11,12 @@ from peft import LoraConfig, get_peft_model
 from trl import ModelConfig
 
 from vcr1_lib.hardware import PROFILES
+from vcr1_lib.models.loading import ModelOptions
 from vcr1_lib.planner import CARD, compare, ladder, main, plan_time
 from vcr1_lib.planning.advice import advise, plan_memory, smaller_models
 from vcr1_lib.planning.footprint import GIB, NF4_DOUBLE, NF4_SINGLE
 from vcr1_lib.planning.schedule import GPUS, step_traffic
-from vcr1_lib.planning.setup import Setup, read_setup
+from vcr1_lib.planning.setup import read_setup
 from vcr1_lib.planning.shapes import (
     PUBLISHED,
     TEXT,
@@ -214,6 +215,8 @@ def test_settings_that_cannot_be_planned(options: dict, expected: str) -> None:
         (["--answer_tokens", "999"], "answer_tokens <= max_completion_length"),
         (["--max_frames", "0"], "max_frames >= 1"),
         (["--gpu", "abacus"], "invalid choice"),
+        (["--sample", "30"], "unknown option --sample; did you mean --samples?"),
+        (["--load_in_4bit", "maybe"], "Truthy value expected"),
     ],
 )
 def test_the_command_refuses_in_one_sentence(
@@ -236,6 +239,28 @@ def test_the_command_prints_the_plan(capsys: pytest.CaptureFixture[str]) -> None
     assert "load_in_4bit False -> True" in capsys.readouterr().out
 
 
+def test_the_command_takes_switches_and_explains_its_words(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    weights = []
+    for switch in (["--load_in_4bit"], ["--load_in_4bit", "false"], []):
+        main(["--profile", "gpu80", *switch, "--explain"])
+        told = capsys.readouterr().out
+        weights.append(next(line for line in told.splitlines() if line.startswith("weights ")))
+    four_bits, sixteen, profile = (float(line.split()[1]) for line in weights)
+    assert four_bits < sixteen == profile
+    assert "logits      Chunk of scores" in told
+    assert "assumed     a rule of thumb" in told
+
+
+def test_the_planner_starts_from_a_runs_own_defaults() -> None:
+    setup = read_setup({})
+    for kind in (ModelOptions, VideoGRPOConfig):
+        for field in dataclasses.fields(kind):
+            if field.name in setup._fields:
+                assert getattr(setup, field.name) == field.default, field.name
+
+
 def test_predicted_beside_measured() -> None:
     plan = plan_memory(read_setup(PROFILES["t4"]))
     figures = compare(plan, plan.total - plan.margin)
@@ -246,7 +271,7 @@ def test_predicted_beside_measured() -> None:
 
 
 def test_a_model_in_a_folder_is_planned_for() -> None:
-    tiny = plan_memory(Setup(model_name_or_path=str(ROOT / "data_samples" / "tiny_model")))
+    tiny = plan_memory(read_setup({"dtype": "float32"}))
     assert math.isclose(tiny.weights / 4, 1.1e6, rel_tol=0.05)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from vcr1_lib.video import VideoError
 from vcr1_lib.video.prescan import (
     ScanReport,
     check_video,
@@ -66,7 +67,7 @@ def test_exactly_the_bad_files_are_named(folder: Path) -> None:
 
 
 def test_the_command_reports_and_training_can_use_it(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     saved = folder / "report.json"
     assert main([str(folder), "--report", str(saved)]) == 1
@@ -78,9 +79,19 @@ def test_the_command_reports_and_training_can_use_it(
     names = ("deep/text.mp4", "good 001.mp4", "deep/../good 002.mp4", "gone.mp4")
     records = [{"id": name, "video": str(folder / name)} for name in names]
     assert [r["id"] for r in readable(records, report)] == [names[1], names[2]]
+    assert "2 of 4 questions left out" in caplog.text
+    assert readable(records, saved) == readable(records, report)
+    assert readable(records, "") == records
     for path in Path(folder / "deep").iterdir():
         path.unlink()
     assert main([str(folder)]) == 0
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"good": []}', "not JSON"])
+def test_another_file_is_no_report(tmp_path: Path, text: str) -> None:
+    (tmp_path / "other.json").write_text(text)
+    with pytest.raises(VideoError, match="expected a report of python -m"):
+        load_report(tmp_path / "other.json")
 
 
 def test_impossible_options_are_refused(tmp_path: Path) -> None:

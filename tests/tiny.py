@@ -23,6 +23,7 @@ from transformers import (
     SmolVLMImageProcessor,
     SmolVLMProcessor,
     SmolVLMVideoProcessor,
+    TrainingArguments,
 )
 
 from vcr1_lib.video import Clip
@@ -34,6 +35,9 @@ TEXT = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
 }
+# Transformers 5.20 has the second name alone, 5.23 warns of it.
+NEW, OLD = "activation_checkpointing", "gradient_checkpointing"
+CHECKPOINTING = NEW if NEW in TrainingArguments.__dataclass_fields__ else OLD
 # Shares of the halved head size for time, height and width.
 MROPE = [2, 1, 1]
 QWEN_TEMPLATE = (

@@ -3,31 +3,94 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser
-from collections.abc import Sequence
+import re
+from argparse import (
+    SUPPRESS,
+    ArgumentDefaultsHelpFormatter,
+    ArgumentParser,
+    RawDescriptionHelpFormatter,
+)
+from collections.abc import Container, Sequence
 from dataclasses import field
 from difflib import get_close_matches
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
 import yaml
 from transformers import HfArgumentParser
 
+HELP_ALL = "--help_all"
+
+
+class _Help(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
+    """Defaults beside the options, and the description as it was written."""
+
 
 def option(default: Any, help: str) -> Any:
     """Return a dataclass field with a line for ``--help``."""
-    return field(default=default, metadata={"help": f"{help} (default: {default})"})
+    return field(default=default, metadata={"help": help})
 
 
 def options_parser(kinds: Sequence[type[Any]], *, description: str | None) -> HfArgumentParser:
-    """Return a parser of one dataclass or several."""
+    """Return a parser of one dataclass or several, with help from their docstrings."""
     classes: Any = list(kinds)
-    return HfArgumentParser(
+    parser = HfArgumentParser(
         classes,
         allow_abbrev=False,
         description=description,
-        usage="%(prog)s [--config FILE] [--option value ...]   (--help lists all)",
+        formatter_class=_Help,
+        usage="%(prog)s [--config FILE] [--option value ...]   (--help lists them)",
     )
+    told = {name: words for kind in kinds for name, words in explained(kind).items()}
+    for action in parser._actions:
+        if action.option_strings[0].startswith("--no_"):
+            action.help = f"the opposite of --{action.dest}"
+        # The other spelling, --with-dashes, is read and not listed.
+        action.option_strings = action.option_strings[:1] if action.dest != "help" else ["--help"]
+        action.help = action.help or told.get(action.dest, "").replace("%", "%%")
+    return parser
+
+
+def explained(kind: type[Any]) -> dict[str, str]:
+    """Read what a class says about its fields: in its docstring, or in a field's ``help``.
+
+    Args:
+        kind: A dataclass or a named tuple.
+
+    Returns:
+        Name -> words, on one line and without markup.
+    """
+    told: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        fields = vars(base).get("__dataclass_fields__", {})
+        told |= {f.name: f.metadata["help"] for f in fields.values() if f.metadata.get("help")}
+        _, _, text = re.sub(
+            r"\n(Args|Attributes):\n", "\0", cleandoc(base.__doc__ or "")
+        ).partition("\0")
+        for name, words in re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", text, re.MULTILINE):
+            told[name] = re.sub(r":\w+:`~?([^`]*)`|`", r"\1", " ".join(words.split()))
+    return told
+
+
+def shorten_help(parser: ArgumentParser, argv: Sequence[str], rare: Container[str]) -> list[str]:
+    """Leave rare options out of ``--help``; ``--help_all`` lists them too.
+
+    Args:
+        parser: Whose help is shortened.
+        argv: The command line, without the program.
+        rare: Names of options.
+
+    Returns:
+        The command line for the parser.
+    """
+    if HELP_ALL in argv:
+        return ["--help"]
+    for action in parser._actions:
+        if action.dest in rare:
+            action.help = SUPPRESS
+    parser.epilog = f"{HELP_ALL} lists the options of transformers.TrainingArguments too."
+    return list(argv)
 
 
 def with_config(parser: ArgumentParser, argv: Sequence[str]) -> list[str]:
@@ -80,7 +143,7 @@ def parse_options(parser: HfArgumentParser, argv: Sequence[str]) -> tuple[Any, .
     return tuple(filled)
 
 
-def refuse_unknown(parser: HfArgumentParser, unknown: Sequence[str]) -> None:
+def refuse_unknown(parser: ArgumentParser, unknown: Sequence[str]) -> None:
     """End the program if options are left over, with a guess at what was meant."""
     if unknown:
         known = [flag for action in parser._actions for flag in action.option_strings]

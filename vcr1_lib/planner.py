@@ -11,12 +11,17 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, get_type_hints
 
+from transformers.hf_argparser import string_to_bool
+
 from vcr1_lib.hardware import PROFILES
+from vcr1_lib.models.loading import ModelOptions
+from vcr1_lib.options import explained, refuse_unknown
 from vcr1_lib.planning.advice import advise, plan_memory, shape_named, smaller_models
 from vcr1_lib.planning.footprint import GIB, Footprint
 from vcr1_lib.planning.schedule import GPUS, UTILISATION, Mark, Schedule, schedule
 from vcr1_lib.planning.setup import Setup, read_setup
 from vcr1_lib.planning.shapes import video_of
+from vcr1_lib.training.config import VideoGRPOConfig
 
 # Which card a profile is for, how many of them, and how they share the model.
 CARD: Final[dict[str, tuple[str, int, str]]] = {
@@ -29,6 +34,11 @@ MEMORY_PARTS = (
     "weights", "adapters", "gradients", "optimizer", "reference", "casts", "saved", "layer",
     "logits", "cache", "sampling", "vision", "features", "check", "margin",
 )  # fmt: skip
+MARKS: Final[dict[Mark, str]] = {
+    "derived": "counted from the options and the model's shape",
+    "assumed": "a rule of thumb; a measured time or memory replaces it",
+    "measured": "of a run",
+}
 
 
 class Figure(NamedTuple):
@@ -155,14 +165,28 @@ def ladder() -> str:
     return "\n".join(lines)
 
 
-def describe(setup: Setup, gpu: str) -> str:
+def explain(figures: Sequence[Figure]) -> str:
+    """Say what the words of a table of memory mean, one a line."""
+    told = explained(Footprint) | {
+        "held": "What is there all the time.",
+        "rollout": "What sampling adds.",
+        "update": "What the training pass adds.",
+        "peak": "Held, the largest of rollout, update and check, and the margin.",
+    }
+    told |= {mark: MARKS[mark] for mark in dict.fromkeys(figure.mark for figure in figures)}
+    words = [*(figure.name for figure in figures), *MARKS]
+    return "\n".join(f"{word:<12}{told[word]}" for word in words if word in told)
+
+
+def describe(setup: Setup, gpu: str, plan: Footprint | None = None) -> str:
     """Return the plan of a run's memory as text, with what to change if it does not fit.
 
     Args:
         setup: The run's options.
         gpu: A name of ``GPUS``.
+        plan: Its memory, where it has been counted.
     """
-    limit, plan = GPUS[gpu].memory_gib, plan_memory(setup)
+    limit, plan = GPUS[gpu].memory_gib, plan or plan_memory(setup)
     rank = f", one of {setup.num_gpus} under {setup.strategy}" if setup.num_gpus > 1 else ""
     verdict = f"{plan.total / GIB:.1f} of {limit} GiB."
     if plan.total <= limit * GIB:
@@ -192,23 +216,36 @@ def _remedy(setup: Setup, limit: float) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Say what a run needs before it starts.")
-    parser.add_argument("--profile", default="t4", choices=CARD)
+    parser = argparse.ArgumentParser(
+        description="Say what a run needs before it starts.",
+        usage="%(prog)s [--profile NAME] [--option value ...]   (--help lists them)",
+        epilog="What is not given is the profile's.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--profile", default="t4", choices=CARD, help="options to start from")
     parser.add_argument("--gpu", choices=GPUS, help="default: the card the profile is for")
     parser.add_argument("--samples", type=int, default=18_031, help="default: VideoChat-R1-18k")
     parser.add_argument("--answer_tokens", type=int, help="of an average answer")
     parser.add_argument("--utilisation", type=float, default=UTILISATION, help="share of the peak")
     parser.add_argument("--price", type=float, help="of one GPU for an hour")
+    parser.add_argument("--explain", action="store_true", help="say what the words mean, too")
+    told = explained(ModelOptions) | explained(VideoGRPOConfig) | explained(Setup)
     for name, kind in get_type_hints(Setup).items():
-        if kind in (int, float, str):
-            parser.add_argument(f"--{name}", type=kind)
+        how: dict[str, Any] = {"type": int if kind == int | None else kind}
+        if kind is bool:
+            how = {"type": string_to_bool, "nargs": "?", "const": True}
+        elif name == "lora_target_modules":
+            how = {"nargs": "+"}
+        parser.add_argument(f"--{name}", help=told[name].replace("%", "%%"), **how)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the plan of a profile; return 1 if it does not fit."""
     parser = _parser()
-    told = vars(parser.parse_args(argv))
+    given, unknown = parser.parse_known_args(argv)
+    refuse_unknown(parser, unknown)
+    told = vars(given)
     card, num_gpus, strategy = CARD[told["profile"]]
     gpu = told["gpu"] or card
     options = {"num_gpus": num_gpus, "strategy": strategy} | PROFILES[told["profile"]]
@@ -219,8 +256,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         time = plan_time(setup, gpu, **timing)
     except ValueError as error:
         parser.error(str(error))
-    print(describe(setup, gpu), format_figures(time_figures(time)), sep="\n\n")  # noqa: T201
-    return int(plan_memory(setup).total > GPUS[gpu].memory_gib * GIB)
+    plan = plan_memory(setup)
+    parts = [describe(setup, gpu, plan), format_figures(time_figures(time))]
+    if told["explain"]:
+        parts.append(explain(memory_figures(plan)))
+    print(*parts, sep="\n\n")  # noqa: T201
+    return int(plan.total > GPUS[gpu].memory_gib * GIB)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from vcr1_lib.datasets.by_name import read_records, split_by_video
 from vcr1_lib.datasets.mixture import find_suspects
 from vcr1_lib.datasets.records import AnnotationError, Record
 from vcr1_lib.video import read_clip
+from vcr1_lib.video.prescan import readable
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ def read_and_split(
     videos: str | Path | None = None,
     *,
     heldout: float = 0.2,
+    scan: str | Path = "",
     tasks: Collection[str] | None = None,
     **files: Any,
 ) -> tuple[list[Record], list[Record]]:
@@ -50,6 +52,8 @@ def read_and_split(
         videos: As :func:`read_records` takes it.
         heldout: As :func:`split_by_video` takes it; the seed is 0, so that every run of every
             seed is measured on the same clips.
+        scan: A report of :mod:`vcr1_lib.video.prescan`: no file is opened that it does not
+            call good.
         tasks: What may be asked; ``None`` for anything.
         **files: The other options of :func:`read_records`.
 
@@ -68,7 +72,7 @@ def read_and_split(
             f"{annotations}: expected moments, a 'query' and its 'span'; got {sorted(other)} too: "
             "keep each task in a file of its own"
         )
-    records = with_durations(records)
+    records = with_durations(readable(records, scan))
     if len({record["video"] for record in records}) < 2:
         raise AnnotationError(f"{annotations}: expected at least two clips, to hold one out")
     for suspect in find_suspects(records):

@@ -56,7 +56,10 @@ def plan_memory(setup: Setup) -> Footprint:
     Raises:
         ValueError: If the model is not known.
 
-    >>> plan_memory(Setup()).total > plan_memory(Setup(gradient_checkpointing=True)).total
+    >>> from vcr1_lib.planning.setup import read_setup
+    >>> setup = read_setup({"model_name_or_path": "Qwen/Qwen2.5-VL-3B-Instruct"})
+    >>> less = setup._replace(gradient_checkpointing=True)
+    >>> plan_memory(setup).total > plan_memory(less).total
     True
     """
     shape = shape_named(setup.model_name_or_path)
@@ -74,7 +77,8 @@ def advise(setup: Setup, limit: float) -> Advice:
     Returns:
         Nothing at all if it fits, or if no setting helps.
 
-    >>> advise(Setup(gradient_checkpointing=True), 2**50)
+    >>> from vcr1_lib.planning.setup import read_setup
+    >>> advise(read_setup({"model_name_or_path": "Qwen/Qwen2.5-VL-3B-Instruct"}), 2**50)
     Advice(alone=[], together=[])
     """
     if _fits(setup, limit):

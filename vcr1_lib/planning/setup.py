@@ -6,42 +6,50 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any, Final, NamedTuple
 
+from vcr1_lib.models.loading import ModelOptions
 from vcr1_lib.training.config import VideoGRPOConfig
 
+# "auto" is the checkpoint's own, and those published are in bfloat16.
 DTYPE_BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 2}
 STRATEGIES: Final = ("ddp", "zero2", "zero3", "fsdp")
 
 
 class Setup(NamedTuple):
-    """The options that decide memory and time, named as in a profile.
+    """The options that decide memory and time, from :func:`read_setup`.
 
-    ``height`` and ``width`` are the clips' in pixels; ``num_gpus`` and ``strategy``, one of
-    ``"ddp"``, ``"zero2"``, ``"zero3"`` and ``"fsdp"``, are of the launcher.
+    The first are those of :class:`ModelOptions` and :class:`VideoGRPOConfig`, which hold their
+    defaults; the others are known before the run only.
+
+    Attributes:
+        height: Of the clips, in pixels.
+        width: Of the clips, in pixels.
+        num_gpus: Of the launcher.
+        strategy: How they share the model: ``"ddp"``, ``"zero2"``, ``"zero3"`` or ``"fsdp"``.
     """
 
-    model_name_or_path: str = "Qwen/Qwen2.5-VL-3B-Instruct"
-    dtype: str = "float32"
-    load_in_4bit: bool = False
-    use_bnb_nested_quant: bool = False
-    use_peft: bool = False
-    lora_r: int = 16
-    lora_target_modules: tuple[str, ...] | None = None
-    bf16: bool = False
-    fp16: bool = False
-    optim: str = "adamw_torch_fused"
-    gradient_checkpointing: bool = False
-    gradient_accumulation_steps: int = 1
-    per_device_train_batch_size: int = 1
-    num_generations: int = 8
-    max_completion_length: int = 1024
-    max_frames: int = 768
-    beta: float = 0.0
-    shared_prefix: bool = True
-    train_vision: bool = False
-    num_train_epochs: float = 1.0
+    model_name_or_path: str
+    dtype: str
+    load_in_4bit: bool
+    use_bnb_nested_quant: bool
+    use_peft: bool
+    lora_r: int
+    lora_target_modules: tuple[str, ...] | None
+    bf16: bool
+    fp16: bool
+    optim: str
+    gradient_checkpointing: bool
+    gradient_accumulation_steps: int
+    per_device_train_batch_size: int
+    num_generations: int
+    max_completion_length: int
+    max_frames: int
+    max_pixels: int | None
+    beta: float
+    shared_prefix: bool
+    train_vision: bool
+    num_train_epochs: float
     height: int = 360
     width: int = 640
-    max_pixels: int | None = None
     num_gpus: int = 1
     strategy: str = "ddp"
 
@@ -57,7 +65,7 @@ class Setup(NamedTuple):
 
 
 def read_setup(options: Mapping[str, Any]) -> Setup:
-    """Pick what the planner needs out of a profile; the rest are the trainer's defaults.
+    """Pick what the planner needs out of a profile; the rest are a run's own defaults.
 
     Args:
         options: Option -> value, such as ``PROFILES["t4"]``.
@@ -70,8 +78,9 @@ def read_setup(options: Mapping[str, Any]) -> Setup:
     """
     known = {
         f.name: f.default
-        for f in fields(VideoGRPOConfig)
-        if f.name in Setup._fields and f.default not in (MISSING, None)
+        for kind in (ModelOptions, VideoGRPOConfig)
+        for f in fields(kind)
+        if f.name in Setup._fields and f.default is not MISSING
     }
     known |= {key: value for key, value in options.items() if key in Setup._fields}
     targets = known.get("lora_target_modules")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,12 +16,14 @@ from vcr1_lib.grpo import LossType, RatioLevel, ScaleRewards
 from vcr1_lib.grpo.kl import KLEstimator
 from vcr1_lib.hardware import PROFILES
 from vcr1_lib.models.loading import ModelOptions
-from vcr1_lib.options import options_parser, refuse_unknown, with_config
+from vcr1_lib.options import options_parser, refuse_unknown, shorten_help, with_config
 from vcr1_lib.training.checkpoints import find_checkpoint
 from vcr1_lib.training.windows import TaskSampling, check_window
 from vcr1_lib.video import DEFAULT_FPS, DEFAULT_MAX_FRAMES
 
 OnError = Literal["raise", "skip"]
+# What a profile never sets and many want.
+COMMON = {"output_dir", "seed", "resume_from_checkpoint", "logging_steps", "report_to", "use_cpu"}
 
 
 @dataclass
@@ -178,8 +180,11 @@ class VideoGRPOConfig(VLLMOptions, VideoConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.num_generations < 1:
-            raise ValueError(f"expected num_generations >= 1, got {self.num_generations}")
+        if self.num_generations < 2:
+            raise ValueError(
+                f"expected num_generations >= 2, got {self.num_generations}: "
+                "an answer is compared with the others of its group"
+            )
         if self.num_iterations < 1:
             raise ValueError(f"expected num_iterations >= 1, got {self.num_iterations}")
         if self.sampled_at_once % self.gradient_accumulation_steps:
@@ -204,6 +209,12 @@ class VideoGRPOConfig(VLLMOptions, VideoConfig):
         return self.num_iterations == 1 and self.sampled_at_once == self.gradient_accumulation_steps
 
 
+def rare_options() -> set[str]:
+    """Return the options of ``TrainingArguments`` that no profile sets and few want."""
+    set_by_profiles = {name for profile in PROFILES.values() for name in profile}
+    return {f.name for f in fields(TrainingArguments)} - set_by_profiles - COMMON
+
+
 def read_options(
     own: type[Any],
     argv: Sequence[str],
@@ -225,7 +236,7 @@ def read_options(
         description: For ``--help``.
     """
     parser = options_parser([own, ModelOptions, config], description=description)
-    argv = with_config(parser, argv)
+    argv = shorten_help(parser, with_config(parser, argv), rare_options())
     name = parser.parse_known_args(argv)[0].profile
     if name not in PROFILES:
         parser.error(f"unknown profile {name!r}; there is {', '.join(PROFILES)}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,8 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from vcr1_lib.video import VideoError, read_clip
+
+log = logging.getLogger(__name__)
 
 Check = Callable[[str], None]
 SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v"}
@@ -51,8 +54,15 @@ def load_report(path: str | Path) -> ScanReport:
 
     Raises:
         FileNotFoundError: If there is none.
+        VideoError: If the file holds something else.
     """
-    return ScanReport(**json.loads(Path(path).read_text(encoding="utf-8")))
+    try:
+        return ScanReport(**json.loads(Path(path).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise VideoError(
+            f"expected a report of python -m vcr1_lib.video.prescan FOLDER --report {path}, "
+            "the file holds something else"
+        ) from error
 
 
 def check_video(path: str) -> None:
@@ -180,10 +190,29 @@ def find_videos(folder: str | Path) -> list[Path]:
     return found
 
 
-def readable(records: Sequence[dict[str, Any]], report: ScanReport) -> list[dict[str, Any]]:
-    """Return the records whose video the scan could read, in order."""
+def readable(
+    records: Sequence[dict[str, Any]], report: ScanReport | str | Path
+) -> list[dict[str, Any]]:
+    """Return the records whose video the scan could read, in order; the log says how many others.
+
+    Args:
+        records: See :mod:`vcr1_lib.datasets`.
+        report: What a scan found, or the file that says so; ``""`` for no scan and all records.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        VideoError: If it is not a report.
+    """
+    if not report:
+        return list(records)
+    if not isinstance(report, ScanReport):
+        report = load_report(report)
     good = {str(Path(path).resolve()) for path in report.good}
-    return [record for record in records if str(Path(record["video"]).resolve()) in good]
+    kept = [record for record in records if str(Path(record["video"]).resolve()) in good]
+    if lost := len(records) - len(kept):
+        log.warning("%d of %d questions left out: the scan did not find their clips good",
+                    lost, len(records))  # fmt: skip
+    return kept
 
 
 def main(argv: Sequence[str] | None = None) -> int:
