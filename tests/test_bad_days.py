@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import psutil
@@ -122,14 +123,14 @@ def test_a_process_that_dies_or_hangs_ends_the_run(
     assert not any(psutil.pid_exists(worker) for worker in workers)
 
 
-REFUSED = [
-    ("2 questions", ["--per_device_train_batch_size", "9999"], "training questions"),
-    ("no checkpoint", ["--resume_from_checkpoint", "absent"], "expected a whole checkpoint"),
-]
-
-
 @pytest.mark.parametrize("script", ["train_grpo", "train_sft"])
-@pytest.mark.parametrize(("options", "says"), [case[1:] for case in REFUSED])
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--per_device_train_batch_size", "9999"], "training questions"),
+        (["--resume_from_checkpoint", "absent"], "expected a whole checkpoint"),
+    ],
+)
 def test_what_cannot_run_is_refused_before_the_model_is_loaded(
     tmp_path: Path, script: str, options: list[str], says: str
 ) -> None:
@@ -139,6 +140,19 @@ def test_what_cannot_run_is_refused_before_the_model_is_loaded(
     assert done.returncode == 1
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_another_number_of_processes_is_refused_by_each(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint-1"
+    checkpoint.mkdir()
+    (checkpoint / "trainer_state.json").write_text("{}")
+    with zipfile.ZipFile(checkpoint / "rng_state.pth", "w"):
+        pass
+    options = ["--model_name_or_path", "absent", "--resume_from_checkpoint", "last"]
+    options += ["--output_dir", str(tmp_path), "--per_device_train_batch_size", "8"]
+    code, err = finish(start("scripts/train_grpo.py", *options))
+    assert code != 0
+    assert err.count("was written by 1 process(es) and this run has 2") == 2, err[-3000:]
 
 
 def test_a_missing_configuration_is_named() -> None:

@@ -14,12 +14,14 @@ from test_formats import READERS
 from tiny import FAMILIES, noise_clip
 from torch.nn.functional import cross_entropy
 
-from vcr1_lib.datasets import read_charades_sta
+from vcr1_lib.datasets import read_and_split, read_charades_sta
 from vcr1_lib.evaluation import answer_greedily, read_predictions
+from vcr1_lib.evaluation.report import compare_tasks, render_tasks
 from vcr1_lib.hardware import PROFILES
 from vcr1_lib.models import PromptLoader
 from vcr1_lib.models.loading import load_model
 from vcr1_lib.models.processing import prompt_inputs
+from vcr1_lib.prompts import render_gold
 from vcr1_lib.rewards import PRESETS
 from vcr1_lib.training.callbacks import METRICS_FILE
 from vcr1_lib.training.config import VideoSFTConfig
@@ -177,6 +179,22 @@ def test_accumulation_equals_one_batch(tmp_path: Path) -> None:
         trainer.train()
         weights.append([p.detach().clone() for p in trainer.model.parameters()])
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*weights, strict=True))
+
+
+def test_one_file_of_every_task_is_split_and_compared() -> None:
+    train, heldout = read_and_split(SAMPLES / "many_tasks" / "heldout.jsonl", heldout=0.3)
+    assert {record["task"] for record in heldout} == set(PRESETS)
+    assert not {r["video"] for r in train} & {r["video"] for r in heldout}
+    right = [render_gold(record["task"], record, thought="Seen.") for record in heldout]
+    wrong = ["no idea"] * len(heldout)
+    result = compare_tasks(wrong, right, heldout, train_records=train)
+    assert set(result) == set(PRESETS)
+    for task, found in result.items():
+        assert found["learned"], task
+        assert found["gain"] == pytest.approx([1, 1, 1]), task
+    back = compare_tasks(right, wrong, heldout, train_records=train)
+    assert not any(found["learned"] for found in back.values())
+    assert render_tasks(result).count("learned: yes") == len(PRESETS)
 
 
 def script(*options: str, processes: int = 1) -> subprocess.CompletedProcess[str]:

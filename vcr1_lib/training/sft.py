@@ -79,10 +79,12 @@ class VideoSFTTrainer(VideoTrainer):
         """Put the right answers behind their prompts."""
         model, inputs = self.accelerator.unwrap_model(self.model), loaded["prompts"]
         batch = self.policy.collate(inputs, device)
+        model.eval()
         with torch.no_grad():
             prompts = encode_prompts(model, batch)
         rows = [self.gold_tokens(record) for record in loaded["records"]]
         answers = self.policy.given(model, prompts, inputs, rows)
+        model.train()
         readable = torch.tensor([not why for why in loaded["unreadable"]], device=device)
         mask = answers.mask & readable[:, None, None]
         if self.args.train_vision:
