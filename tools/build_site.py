@@ -31,7 +31,7 @@ GUIDES = (
     "docs/own_experiment.md", "docs/own_videos.md", "docs/benchmarks.md", "docs/engines.md",
     "docs/one_gpu.md",
 )  # fmt: skip
-REFERENCE = ("docs/paper_map.md",)
+REFERENCE = ("docs/paper_map.md", "docs/exercises.md")
 PROJECT = ("CONTRIBUTING.md", "CHANGELOG.md", "data_samples/tiny_model/README.md")
 
 LINK = re.compile(r"(\]\()([^)\s]+)(\))|((?:src|href)=\")([^\"]+)(\")")

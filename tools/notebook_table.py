@@ -123,7 +123,9 @@ def table(receipts: dict[str, Any], address: str) -> str:
         rows.append(f"| {' | '.join([*row, colab_link(address, place)])} |\n")
     text = HEAD + "".join(rows)
     busy = [one for one in receipts.get("notebooks", {}).values() if one["load_before"] > 1]
-    return text + "\n\\* beside other work; alone it is quicker.\n" * bool(busy)
+    text += "\n\\* beside other work; alone it is quicker.\n" * bool(busy)
+    source = f"\nMinutes and memory: [receipts]({RECEIPTS.relative_to(ROOT).as_posix()}).\n"
+    return text + source * bool(receipts)
 
 
 def readme() -> tuple[str, str]:

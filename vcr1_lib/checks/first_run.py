@@ -10,6 +10,7 @@ VERDICT = [
          "happened, however good its middle looks"),
     Case((-0.23, -0.13), "got worse", "an interval below 0 means that it got worse"),
     Case((0.0, 0.04), "did not learn", "an interval that touches 0 still holds no gain"),
+    Case((-0.04, 0.0), "did not learn", "an interval that ends at 0 still holds no loss"),
 ]  # fmt: skip
 FLAT = [
     Case(([[1.0, 1.0], [0.0, 1.0]],), 0.5, "one of the two groups has equal rewards"),

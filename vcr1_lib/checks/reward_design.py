@@ -18,6 +18,7 @@ INTERVAL_IOU = [
     Case(((0, 4), (2, 6)), 1 / 3, "divide by the union, which counts the shared part once"),
     Case(((0, 10), (4, 6)), 0.2, "a span around the truth pays for its extra length"),
     Case(((4, 6), (0, 10)), 0.2, "a span inside the truth pays for what it misses"),
+    Case(((0, 0.5), (0, 0.25)), 0.5, "a span shorter than a second counts as any other"),
     Case(((3, 3), (3, 3)), 0.0, "two spans without length have no union; return 0"),
 ]
 ADVANTAGES = [
