@@ -36,6 +36,7 @@ directly, and its parts are listed under it. Each entry imports only entries abo
     fall back on ``policy`` sample and score, by a shared prefix where it is verified
 ``plots``      figures of a run
     ``scores`` of an evaluation ``mask_view`` of a packed row ``token_views`` of frames and tokens
+    ``looks`` at one video
 ``inference``  ask a video, look again where the answer points, talk about it
     ``asker`` a model that answers about a clip ``clues`` where to look again
 ``evaluation`` run a model over a dataset

@@ -10,7 +10,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from vcr1_lib.checks import first_run, grpo, measure, one_gpu, reward_design, video_tokens
+from vcr1_lib.checks import (
+    first_run,
+    grpo,
+    measure,
+    one_gpu,
+    reward_design,
+    second_look,
+    video_tokens,
+)
 from vcr1_lib.checks.exercise import NOT_ATTEMPTED, Exercise
 
 EXERCISES: dict[str, Exercise] = {
@@ -20,6 +28,7 @@ EXERCISES: dict[str, Exercise] = {
     **first_run.EXERCISES,
     **measure.EXERCISES,
     **one_gpu.EXERCISES,
+    **second_look.EXERCISES,
 }
 
 
