@@ -251,6 +251,15 @@ def tables(rows: list[Record]) -> list[Record]:
     ]
 
 
+def keep(path: Path, budget: int, rows: list[Record]) -> None:
+    """Put the rows of a budget into a file, in place of older ones."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    every = [row for row in before if row["budget"] != budget] + rows
+    lines = ",\n".join(json.dumps(r) for r in sorted(every, key=lambda row: row["budget"]))
+    path.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -263,10 +272,8 @@ def main() -> None:
     logging.disable_progress_bar()
     if args.model:
         records, ask = read_jsonl(DATA / "questions.jsonl"), asker_of(args.model)
-        rows = [row for budget in args.budgets for row in ask_all(ask, records, budget)]
-        RUNS.mkdir(parents=True, exist_ok=True)
-        lines = ",\n".join(json.dumps(row) for row in rows)
-        (RUNS / f"{args.name}.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+        for budget in args.budgets:
+            keep(RUNS / f"{args.name}.json", budget, ask_all(ask, records, budget))
     for path in sorted(RUNS.glob("*.json")):
         print(path.stem)
         for row in tables(json.loads(path.read_text(encoding="utf-8"))):
