@@ -13,6 +13,7 @@ import pytest
 import test_checks_grpo as of_grpo
 import test_checks_measure as of_measure
 import test_checks_one_gpu as of_one_gpu
+import test_checks_second_look as of_second_look
 import test_checks_video as of_video
 
 from vcr1_lib.checks import EXERCISES, check, hint
@@ -123,6 +124,7 @@ RIGHT: dict[str, list[Any]] = {
     **of_video.RIGHT,
     **of_measure.RIGHT,
     **of_one_gpu.RIGHT,
+    **of_second_look.RIGHT,
 }
 WRONG: dict[str, list[tuple[Any, str]]] = {
     "interval_iou": [
@@ -170,6 +172,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     **of_video.WRONG,
     **of_measure.WRONG,
     **of_one_gpu.WRONG,
+    **of_second_look.WRONG,
 }
 
 

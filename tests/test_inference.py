@@ -20,6 +20,7 @@ from vcr1_lib.inference import (
     Asker,
     Chat,
     Decision,
+    Find,
     Sight,
     ask,
     ask_iteratively,
@@ -29,6 +30,7 @@ from vcr1_lib.inference.clues import Question
 from vcr1_lib.models import collate_prompts, family_of
 from vcr1_lib.models.loading import load_model
 from vcr1_lib.models.processing import prompt_inputs
+from vcr1_lib.prompts import render_question
 from vcr1_lib.video import read_clip
 
 SAMPLES = Path(__file__).parents[1] / "data_samples"
@@ -100,6 +102,17 @@ def test_without_a_usable_clue(useless: str) -> None:
     reply = ask_with_clues(asker, VIDEO, QUESTION, first=SMALL, second=Sight(4), look_anyway=True)
     assert (reply.answer, reply.decision) == ("A", Decision.UNIFORM)
     assert len(reply.looks[1].clip.frames) == 4
+
+
+def test_a_clue_may_be_looked_for_with_another_question() -> None:
+    find = Find("List every visit.", lambda text: [(1.0, 1.5)] if "square" in text else [])
+    for said, decision in (("a square", Decision.CLUE), ("nothing", Decision.UNIFORM)):
+        reply = ask_with_clues(
+            scripted(said, "red"), VIDEO, {"task": "caption"}, first=SMALL, second=SMALL, find=find
+        )
+        assert (reply.answer, reply.decision) == ("red", decision)
+        assert reply.looks[0].prompt == "List every visit."
+        assert reply.looks[1].prompt == render_question({"task": "caption"})
 
 
 def test_hundreds_of_spans_are_bounded() -> None:

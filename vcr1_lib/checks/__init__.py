@@ -17,6 +17,7 @@ from vcr1_lib.checks import (
     measure,
     one_gpu,
     reward_design,
+    second_look,
     video_tokens,
 )
 from vcr1_lib.checks.exercise import NOT_ATTEMPTED, Exercise
@@ -29,6 +30,7 @@ EXERCISES: dict[str, Exercise] = {
     **measure.EXERCISES,
     **one_gpu.EXERCISES,
     **many_tasks.EXERCISES,
+    **second_look.EXERCISES,
 }
 
 

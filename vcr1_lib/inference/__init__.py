@@ -35,6 +35,7 @@ __all__ = [
     "Asker",
     "Chat",
     "Decision",
+    "Find",
     "Look",
     "Reply",
     "Sight",
@@ -55,6 +56,18 @@ class Decision(StrEnum):
     UNIFORM = "no usable clue: looked again at the whole video"
     SETTLED = "the spans settled"
     ALL_PASSES = "all passes were made"
+
+
+class Find(NamedTuple):
+    """Another question to look for a clue with, for a model that answers it better.
+
+    Attributes:
+        prompt: Asked in the first look, instead of the question with a clue.
+        read: Answer to it -> the spans it points at.
+    """
+
+    prompt: str
+    read: Callable[[str], list[Span]]
 
 
 class Reply(NamedTuple):
@@ -117,6 +130,7 @@ def ask_with_clues(
     second: Sight = CLOSE,
     pad_seconds: float = PAD_SECONDS,
     look_anyway: bool = False,
+    find: Find | None = None,
 ) -> Reply:
     """Ask at a glance for an answer and a clue, then again from closer where the clue points.
 
@@ -133,19 +147,24 @@ def ask_with_clues(
         second: What the second look may take.
         pad_seconds: Shown before and after each part the clue names.
         look_anyway: Without a usable clue, look at the whole video again.
+        find: Look for the clue with a question of its own. Then the first look answers nothing
+            else, so without a usable clue the whole video is looked at again.
 
     Raises:
-        ValueError: If the question's answer cannot point at a time.
+        ValueError: If the question's answer cannot point at a time and there is no ``find``.
         FileNotFoundError: If there is no such video.
         VideoError: If it cannot be read.
     """
-    glance = asker.look(_evenly(video, first), clue_prompt(question), question)
+    prompt = find.prompt if find else clue_prompt(question)
+    glance = asker.look(_evenly(video, first), prompt, question)
+    if find:
+        glance = glance._replace(spans=find.read(glance.text))
     length = glance.clip.duration_seconds
     segments = usable_segments(glance.spans, duration_seconds=length, pad_seconds=pad_seconds)
     if segments:
         times = segment_times(segments, num_frames=second.num_frames)
         again, decision = _at_times(video, times, second), Decision.CLUE
-    elif look_anyway:
+    elif look_anyway or find:
         again, decision = _evenly(video, second), Decision.UNIFORM
     else:
         return Reply(glance.text, [glance], Decision.NO_CLUE)
