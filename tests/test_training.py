@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from peft import LoraConfig, get_peft_model
 from transformers import TrainerControl, TrainerState
@@ -241,6 +242,7 @@ def test_steps_that_fp16_skips_are_counted_and_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     # accelerate trains in fp16 on GPUs only; its optimizer and torch's scaler run anywhere.
+    Accelerator(cpu=True)
     weight = torch.nn.Parameter(torch.ones(1))
     scaler = torch.amp.GradScaler("cpu")
     optimizer = AcceleratedOptimizer(torch.optim.SGD([weight], lr=0.1), scaler=scaler)
