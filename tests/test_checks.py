@@ -11,6 +11,7 @@ import nbformat
 import numpy as np
 import pytest
 import test_checks_grpo as of_grpo
+import test_checks_many_tasks as of_many_tasks
 import test_checks_measure as of_measure
 import test_checks_one_gpu as of_one_gpu
 import test_checks_second_look as of_second_look
@@ -125,6 +126,7 @@ RIGHT: dict[str, list[Any]] = {
     **of_measure.RIGHT,
     **of_one_gpu.RIGHT,
     **of_second_look.RIGHT,
+    **of_many_tasks.RIGHT,
 }
 WRONG: dict[str, list[tuple[Any, str]]] = {
     "interval_iou": [
@@ -173,6 +175,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     **of_measure.WRONG,
     **of_one_gpu.WRONG,
     **of_second_look.WRONG,
+    **of_many_tasks.WRONG,
 }
 
 

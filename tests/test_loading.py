@@ -16,8 +16,10 @@ from peft import PeftModel
 from test_groups import CLIPS, assert_exact, batch_of, random_answers
 from tiny import FAMILIES, noise_clip
 from torch import nn
+from transformers import TrainingArguments
 from trl import ModelConfig
 
+from scripts.train_grpo import ScriptArguments
 from vcr1_lib.evaluation import answer_greedily
 from vcr1_lib.groups import encode_prompts, score_groups
 from vcr1_lib.groups.rollout import answer_noise, sample_groups
@@ -25,7 +27,8 @@ from vcr1_lib.hardware import PROFILES
 from vcr1_lib.models import PromptLoader, family_of, loading
 from vcr1_lib.models.loading import ModelError, ModelOptions, load_model, merge_adapter
 from vcr1_lib.models.processing import prompt_inputs
-from vcr1_lib.training.config import read_options
+from vcr1_lib.options import explained
+from vcr1_lib.training.config import VideoGRPOConfig, read_options
 
 ROOT = Path(__file__).parent.parent
 TINY = ROOT / "data_samples" / "tiny_model"
@@ -278,6 +281,23 @@ def test_impossible_command_lines_are_one_sentence(
     with pytest.raises(SystemExit):
         read_options(Script, argv)
     assert told in capsys.readouterr().err
+
+
+def test_help_explains_every_option_of_ours_and_leaves_out_rare_ones(capsys: Any) -> None:
+    theirs = {f.name for f in dataclasses.fields(TrainingArguments)}
+    for kind in (ModelOptions, VideoGRPOConfig, ScriptArguments):
+        ours = {f.name for f in dataclasses.fields(kind)} - theirs
+        assert ours <= explained(kind).keys()
+    lengths = []
+    for flag, listed in (("--help", False), ("--help_all", True)):
+        with pytest.raises(SystemExit):
+            read_options(ScriptArguments, [flag])
+        told = capsys.readouterr().out
+        for name in ("--scan", "--lora_r", "--num_generations", "--save_steps", "--seed"):
+            assert f"{name} " in told
+        assert ("--adam_beta1 " in told) == listed
+        lengths.append(len(told.splitlines()))
+    assert lengths[0] < 0.5 * lengths[1]
 
 
 def test_a_loaded_model_answers() -> None:

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from peft import LoraConfig, get_peft_model
+from transformers import TrainerControl, TrainerState
 
 from vcr1_lib.datasets import read_charades_sta
 from vcr1_lib.evaluation import Predictions, answer_greedily, read_predictions
@@ -20,7 +23,7 @@ from vcr1_lib.models.loading import load_model
 from vcr1_lib.rewards import format_reward, temporal_iou_reward
 from vcr1_lib.rewards.panel import RewardPanel
 from vcr1_lib.training import VideoGRPOTrainer
-from vcr1_lib.training.callbacks import COMPLETIONS_FILE, METRICS_FILE
+from vcr1_lib.training.callbacks import COMPLETIONS_FILE, METRICS_FILE, SkippedSteps
 from vcr1_lib.training.config import VideoGRPOConfig
 from vcr1_lib.training.windows import RepeatedWindows
 from vcr1_lib.video import blanked, shuffled
@@ -227,12 +230,40 @@ def test_a_window_holds_the_same_rows_each_time() -> None:
         ({"num_iterations": 0}, "num_iterations >= 1"),
         ({"steps_per_generation": 3, "gradient_accumulation_steps": 2}, "a multiple of"),
         ({"temperature": 0}, "temperature > 0"),
-        ({"num_generations": 0}, "num_generations >= 1"),
+        ({"num_generations": 1}, "num_generations >= 2, got 1: an answer is compared"),
     ],
 )
 def test_impossible_options_are_refused(tmp_path: Path, options: Any, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         VideoGRPOConfig(output_dir=str(tmp_path), use_cpu=True, **options)
+
+
+def test_steps_that_fp16_skips_are_counted_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # accelerate trains in fp16 on GPUs only; its optimizer and torch's scaler run anywhere.
+    Accelerator(cpu=True)
+    weight = torch.nn.Parameter(torch.ones(1))
+    scaler = torch.amp.GradScaler("cpu")
+    optimizer = AcceleratedOptimizer(torch.optim.SGD([weight], lr=0.1), scaler=scaler)
+    told: list[float] = []
+    callback = SkippedSteps(told.append)
+    state = (VideoGRPOConfig(str(tmp_path), use_cpu=True), TrainerState(), TrainerControl())
+    for loss in (weight.sum() * torch.inf, weight.sum(), weight.sum()):
+        scaler.scale(loss).backward()
+        optimizer.step()
+        callback.on_optimizer_step(*state, optimizer=optimizer)
+        optimizer.zero_grad()
+    assert told == [1.0, 0.0, 0.0]
+    callback.on_train_end(*state)
+    assert "fp16: 1 of 3 steps changed nothing" in caplog.text
+
+
+def test_skipped_steps_are_in_the_log(tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path, REWARDS, **SMALL | {"max_steps": 2})
+    trainer.add_callback(SkippedSteps(trainer._watch_skipped))
+    trainer.train()
+    assert [r["skipped_steps"] for r in trainer.state.log_history if "loss" in r] == [0.0, 0.0]
 
 
 def test_all_equal_rewards_leave_the_model_as_it_is(tmp_path: Path) -> None:

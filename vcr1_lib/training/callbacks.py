@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterable
@@ -16,6 +17,8 @@ from transformers.trainer_callback import (
     TrainerState,
 )
 from transformers.training_args import TrainingArguments
+
+log = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.jsonl"
 COMPLETIONS_FILE = "completions.jsonl"
@@ -121,6 +124,43 @@ class LiveCurve(TrainerCallback):
             self.handle = display(picture, display_id=True)
         else:
             self.handle.update(picture)
+
+
+class SkippedSteps(TrainerCallback):
+    """Count the steps that fp16's scaler leaves out because a gradient overflowed.
+
+    Args:
+        watch: Told 1 or 0 after each optimizer step.
+    """
+
+    def __init__(self, watch: Callable[[float], None]) -> None:
+        self.watch = watch
+        self.steps = self.skipped = 0
+
+    def on_optimizer_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        optimizer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Ask accelerate's optimizer whether it stepped."""
+        skipped = bool(getattr(optimizer, "step_was_skipped", False))
+        self.steps, self.skipped = self.steps + 1, self.skipped + skipped
+        self.watch(float(skipped))
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Say how many of the steps changed nothing."""
+        if self.skipped and state.is_world_process_zero:
+            log.warning(
+                "fp16: %d of %d steps changed nothing because a gradient overflowed; a few at the "
+                "start are the scaler finding its scale, more ask for bf16 or dtype float32",
+                self.skipped,
+                self.steps,
+            )
 
 
 class StopOnInterrupt(TrainerCallback):

@@ -18,7 +18,7 @@ from vcr1_lib.metrics.by_task import figures_by_task, tasks_of
 from vcr1_lib.models import PromptLoader, family_of
 from vcr1_lib.models.loading import ModelError, check_scaled
 from vcr1_lib.models.sharding import any_process, each_a_share, stop_together
-from vcr1_lib.training.callbacks import JsonLines, ProgressBar, StopOnInterrupt
+from vcr1_lib.training.callbacks import JsonLines, ProgressBar, SkippedSteps, StopOnInterrupt
 from vcr1_lib.training.checkpoints import ResumableTrainer
 from vcr1_lib.training.config import VideoConfig
 from vcr1_lib.training.windows import RepeatedWindows
@@ -91,6 +91,8 @@ class VideoTrainer(ResumableTrainer):
             self.add_callback(ProgressBar)
         self.add_callback(JsonLines)
         self.add_callback(StopOnInterrupt)
+        if args.fp16:
+            self.add_callback(SkippedSteps(self._watch_skipped))
 
     def _rollout(self, loaded: dict[str, Any], device: torch.device) -> Rollout:
         """Return the answers to learn from, to what the loader returned."""
@@ -160,6 +162,9 @@ class VideoTrainer(ResumableTrainer):
         total, count = self.accelerator.reduce(sums, "sum").tolist()
         self._sums[name][0] += total
         self._sums[name][1] += count
+
+    def _watch_skipped(self, skipped: float) -> None:
+        self._watch("skipped_steps", torch.tensor([skipped], device=self.args.device))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Report the means gathered since the last log beside the trainer's own figures."""
