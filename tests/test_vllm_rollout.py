@@ -198,7 +198,8 @@ def fake() -> Iterator[Fake]:
 def trainer_of(fake: Fake, folder: Path, *, model: Any = None, **options: Any) -> Any:
     loaded, processor = load_model(MODEL)
     quick = {"eval_strategy": "no", "eval_on_start": False, "save_strategy": "no"}
-    quick |= {"max_steps": 2, "per_device_train_batch_size": 3, "num_generations": 4}
+    quick |= {"max_steps": 2, "per_device_train_batch_size": 2, "num_generations": 4}
+    quick |= {"max_frames": 6}
     options = {"disable_tqdm": True} | options
     config = VideoGRPOConfig(
         output_dir=str(folder),
