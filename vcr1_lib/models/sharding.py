@@ -55,7 +55,8 @@ def stop_together(failure: Exception | None) -> None:
     Raises:
         ConnectionAbortedError: If another process has failed; it names which and why.
     """
-    rank = distributed.get_rank() if distributed.is_initialized() else 0
+    alone = not (distributed.is_available() and distributed.is_initialized())
+    rank = 0 if alone else distributed.get_rank()
     told = gather_rows([] if failure is None else [f"process {rank} stopped: {failure}"])
     if failure is not None:
         raise failure
