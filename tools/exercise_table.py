@@ -13,7 +13,9 @@ from __future__ import annotations
 import ast
 import copy
 import re
+import runpy
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,9 +113,10 @@ def diagnosis(message: str) -> str:
 
 
 def attempt(solution: str, variable: str) -> Any:
-    scope: dict[str, Any] = {}
-    exec(solution, scope)
-    return scope[variable]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "solution.py"
+        path.write_text(solution, encoding="utf-8")
+        return runpy.run_path(str(path))[variable]
 
 
 def try_all() -> list[Tried]:
