@@ -125,11 +125,11 @@ def test_vllm_has_answered_for_our_weights() -> None:
     named = {f"{name}=={number}" for name, number in result["versions"].items() if name != "python"}
     assert named <= set(pins)
     assert not any("://" in pin for pin in pins)
-    for kind in ("full", "lora"):
-        run = result[kind]
-        assert len(run["steps"]) == 6
-        assert len({step["reward"] for step in run["steps"]}) > 1
-        for step in run["steps"]:
-            assert step["sampling/sampling_logp_difference/max"] < 1e-3, "weights arrived"
-            assert step["sampling/importance_sampling_ratio/mean"] == pytest.approx(1, abs=1e-3)
-        assert run["prefix_cache_tokens"]["hits"] > run["prefix_cache_tokens"]["queries"] / 2
+    run = result["full"]
+    assert len(run["steps"]) == 6
+    assert run["answers"] == 6 * 4 * 8
+    assert len({step["reward"] for step in run["steps"]}) > 1
+    for step in run["steps"]:
+        assert step["sampling/sampling_logp_difference/max"] < 1e-4, "the new weights arrived"
+        assert step["sampling/importance_sampling_ratio/mean"] == pytest.approx(1, abs=1e-4)
+    assert run["prefix_cache_hit_rate_percent"] > 25

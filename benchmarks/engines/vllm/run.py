@@ -3,8 +3,8 @@
     benchmarks/engines/vllm/.venv/bin/python benchmarks/engines/vllm/run.py
 
 The server runs in the environment of this program; ``scripts/train_grpo.py`` trains the embedded
-model in the library's: all weights, then LoRA adapters. What was logged, and vLLM's own count of
-prompt tokens that its prefix cache held, go to ``result.json``.
+model in the library's: all weights, then LoRA adapters. What was logged, and the share of
+prompt tokens that vLLM found in its prefix cache, go to ``result.json``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shlex
 import signal
 import socket
@@ -105,15 +106,10 @@ def served(options: list[str], log: Path) -> Iterator[int]:
         server.wait()
 
 
-def cached(port: int) -> dict[str, float]:
-    """Read how many prompt tokens vLLM looked up in its prefix cache, and found."""
-    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as reply:
-        lines = reply.read().decode().splitlines()
-    names = {"queries": "vllm:prefix_cache_queries_total", "hits": "vllm:prefix_cache_hits_total"}
-    return {
-        short: sum(float(line.split()[-1]) for line in lines if line.startswith(name))
-        for short, name in names.items()
-    }
+def logged(log: Path) -> float:
+    """Read from the server's log what percentage of prompt tokens its prefix cache held."""
+    found = re.findall(r"Prefix cache hit rate: ([0-9.]+)%", log.read_text(errors="replace"))
+    return float(found[-1])
 
 
 def train(kind: str, python: str, folder: Path) -> dict[str, Any]:
@@ -128,7 +124,13 @@ def train(kind: str, python: str, folder: Path) -> dict[str, Any]:
         done = subprocess.run([python, *there, *options], cwd=ROOT, env=trainer_settings())
         if done.returncode:
             sys.exit(f"the trainer ended with {done.returncode}")
-        prefix = cached(port)
+    return record(kind, folder)
+
+
+def record(kind: str, folder: Path) -> dict[str, Any]:
+    """Gather what a finished run left in its folder."""
+    serving, training = RUNS[kind]
+    output = folder / kind
     rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     answers = (output / "completions.jsonl").read_text().splitlines()
     return {
@@ -136,7 +138,7 @@ def train(kind: str, python: str, folder: Path) -> dict[str, Any]:
         "trainer": shlex.join(["python", *TRAINER, *training]),
         "steps": [{name: row[name] for name in SHOWN} for row in rows if "reward" in row],
         "answers": len(answers),
-        "prefix_cache_tokens": prefix,
+        "prefix_cache_hit_rate_percent": logged(folder / f"{kind}.log"),
     }
 
 
@@ -144,23 +146,28 @@ def trainer_settings() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--python", default=str(ROOT / ".venv/bin/python"), help="the library's, which trains"
-    )
-    parser.add_argument("--output", type=Path, default=HERE / "result.json")
-    told = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        runs = {kind: train(kind, told.python, Path(folder)) for kind in RUNS}
-    result = {
-        "command": "python benchmarks/engines/vllm/run.py",
+def result_of(runs: dict[str, Any]) -> dict[str, Any]:
+    """Say beside the runs where they were made."""
+    return {
+        "command": f"python benchmarks/engines/vllm/run.py --runs {' '.join(runs)}",
         "machine": {"cpus": os.cpu_count(), "architecture": platform.machine()},
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         "settings": SETTINGS,
         **runs,
     }
-    told.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--python", default=str(ROOT / ".venv/bin/python"), help="the library's, which trains"
+    )
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
+    parser.add_argument("--output", type=Path, default=HERE / "result.json")
+    told = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        runs = {kind: train(kind, told.python, Path(folder)) for kind in told.runs}
+    told.output.write_text(json.dumps(result_of(runs), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
