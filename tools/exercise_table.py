@@ -48,6 +48,9 @@ OPEN = {
     ("diagnose", f"if row['{FLAT}'] >= 0.5:"): HALF,
     ("what_to_lower", "if held >= limit:"): "a card that the held bytes fill exactly is not asked",
     ("what_to_lower", "return 'rollout' if rollout >= update else 'update'"): "nor is a tie",
+    ("clue_segments",
+     "kept = [(a, b) for a, b in spans if a <= b and a < duration and (b > 0)]"):
+        "a span that ends at second 0 is not asked",
 }  # fmt: skip
 # Solutions that are a value: changed, they may be as right as before.
 VALUES = {"exploit": "every text that earns enough is right, so only answers by hand are tried"}
