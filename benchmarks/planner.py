@@ -170,7 +170,7 @@ def run_child(case: Case) -> dict[str, int]:
     config = config_of(family)
     _, video = batch_of(config, frames)
     options = {
-        "use_peft": lora, "gradient_checkpointing": checkpointing, "num_generations": group,
+        "dtype": "float32", "use_peft": lora, "gradient_checkpointing": checkpointing, "num_generations": group,
         "max_completion_length": length,
         "shared_prefix": what != "separate",
     }  # fmt: skip

@@ -36,7 +36,7 @@ DRAWN = {
     "image/png": ".jp-OutputArea-output.jp-RenderedImage img",
 }
 ERRORS = "[data-mime-type*=error]"
-WITH_WIDGETS = ("01_video_to_tokens", "03_grpo_from_scratch", "05_measure_and_diagnose")
+WITH_WIDGETS = ("03_grpo_from_scratch",)
 
 
 @pytest.fixture(scope="module")

@@ -70,4 +70,4 @@ def test_a_run_is_measured_with_its_kernel(tmp_path: Path) -> None:
     assert set(receipt) == set(RECEIPT)
     assert receipt["seconds"] > 0
     # The kernel's 200 MB are in another process than the one that was started.
-    assert 0.25 < receipt["peak_gb"] < 2
+    assert 0.2 < receipt["peak_gb"] < 2

@@ -139,10 +139,11 @@ def test_too_few_questions_are_one_sentence(own: Path, tmp_path: Path) -> None:
 
 
 def test_lengths_that_are_not_told_are_measured(own: Path) -> None:
+    when = {"task": "temporal_grounding"}
     records = [
-        {"video": str(own / "my clips" / "Clip ü 00.mp4"), "duration": None},
-        {"video": str(own / "my clips" / "Clip ü 01.mp4")},
-        {"video": "not opened.mp4", "duration": 3.0},
+        when | {"video": str(own / "my clips" / "Clip ü 00.mp4"), "duration": None},
+        when | {"video": str(own / "my clips" / "Clip ü 01.mp4")},
+        when | {"video": "not opened.mp4", "duration": 3.0},
     ]
     assert [row["duration"] for row in with_durations(records)] == [24.0, 24.0, 3.0]
 

@@ -242,13 +242,14 @@ def test_steps_that_fp16_skips_are_counted_and_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     # accelerate trains in fp16 on GPUs only; its optimizer and torch's scaler run anywhere.
+    config = VideoGRPOConfig(str(tmp_path), use_cpu=True)  # it resets accelerate's state
     Accelerator(cpu=True)
     weight = torch.nn.Parameter(torch.ones(1))
     scaler = torch.amp.GradScaler("cpu")
     optimizer = AcceleratedOptimizer(torch.optim.SGD([weight], lr=0.1), scaler=scaler)
     told: list[float] = []
     callback = SkippedSteps(told.append)
-    state = (VideoGRPOConfig(str(tmp_path), use_cpu=True), TrainerState(), TrainerControl())
+    state = (config, TrainerState(), TrainerControl())
     for loss in (weight.sum() * torch.inf, weight.sum(), weight.sum()):
         scaler.scale(loss).backward()
         optimizer.step()

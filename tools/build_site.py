@@ -32,7 +32,10 @@ GUIDES = (
     "docs/one_gpu.md",
 )  # fmt: skip
 REFERENCE = ("docs/paper_map.md", "docs/exercises.md")
-PROJECT = ("CONTRIBUTING.md", "CHANGELOG.md", "data_samples/tiny_model/README.md")
+PROJECT = (
+    "CONTRIBUTING.md", "CHANGELOG.md", "data_samples/tiny_model/README.md",
+    "data_samples/many_tasks_model/README.md",
+)  # fmt: skip
 
 LINK = re.compile(r"(\]\()([^)\s]+)(\))|((?:src|href)=\")([^\"]+)(\")")
 WHOLE_LINK = re.compile(r"(?<!!)\[([^\]\n]*)\]\(([^)\s]+)\)")
