@@ -170,8 +170,8 @@ def run_child(case: Case) -> dict[str, int]:
     config = config_of(family)
     _, video = batch_of(config, frames)
     options = {
-        "dtype": "float32", "use_peft": lora, "gradient_checkpointing": checkpointing, "num_generations": group,
-        "max_completion_length": length,
+        "dtype": "float32", "use_peft": lora, "gradient_checkpointing": checkpointing,
+        "num_generations": group, "max_completion_length": length,
         "shared_prefix": what != "separate",
     }  # fmt: skip
     shape = shape_of(config)
