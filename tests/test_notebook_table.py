@@ -45,7 +45,8 @@ def written(folder: Path, **vcr1: str) -> Path:
     (folder / "notebooks").mkdir()
     path = folder / "notebooks" / "03_odd.ipynb"
     code = {"cell_type": "code", "id": "b", "metadata": {}, "execution_count": None,
-            "outputs": [], "source": "import time\nheld = b'x' * 200_000_000\ntime.sleep(1)"}  # fmt: skip
+            "outputs": [],
+            "source": "import time\nheld = b'x' * 200_000_000\ntime.sleep(1)"}  # fmt: skip
     title = {"cell_type": "markdown", "id": "a", "metadata": {}, "source": "# 03 · Odd"}
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook: dict[str, Any] = {
