@@ -283,7 +283,6 @@ def container_times(path: Path) -> list[float]:
 def test_both_readers_agree_on_every_sample(
     path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoders, "MANY_WHOLE_PICTURES", 10**6)
     ours = read_clip(path, **options)
     monkeypatch.setattr(decoders, "decord", None)
     theirs = read_clip(path, **options)
@@ -293,33 +292,6 @@ def test_both_readers_agree_on_every_sample(
     differences = np.abs(ours.frames.astype(int) - theirs.frames)
     # The two scale with the same filter, rounded differently.
     assert differences.mean() <= (1 if "max_pixels" in options else 0)
-
-
-@pytest.mark.skipif(decoders.decord is None, reason="decord has no wheel here")
-def test_many_whole_pictures_are_read_by_pyav_where_it_can(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    path, asked = CLIPS[0], []
-    by_decord = read_clip(path, num_frames=8)
-    read = decoders.PyAVReader.read
-
-    def noted(reader: Any, indices: Any) -> Any:
-        asked.append(len(indices))
-        return read(reader, indices)
-
-    monkeypatch.setattr(decoders.PyAVReader, "read", noted)
-    monkeypatch.setattr(decoders, "MANY_WHOLE_PICTURES", 7)
-    by_pyav = read_clip(path, num_frames=8)
-    read_clip(path, num_frames=8, max_pixels=2000)
-    read_clip(path, num_frames=7)
-    assert asked == [8]
-    assert (by_pyav.frames == by_decord.frames).all()
-
-    def refuse(*_: Any) -> None:
-        raise decoders.UnreadableError("no")
-
-    monkeypatch.setattr(decoders.PyAVReader, "read", refuse)
-    assert (read_clip(path, num_frames=8).frames == by_decord.frames).all()
 
 
 @pytest.mark.parametrize("path", CLIPS, ids=lambda path: path.stem)

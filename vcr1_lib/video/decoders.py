@@ -29,8 +29,6 @@ Choose = Callable[[NDArray[np.float64], float], Indices]
 # Decoding on beats seeking to a key frame this near. (decord's own ``get_batch`` would hold every
 # picture twice: ``benchmarks/video.py``.)
 SEEK_FRAMES = 16
-# decord takes 7 ms to convert a picture of 720p that keeps its size, FFmpeg's own libraries 2.
-MANY_WHOLE_PICTURES = 32
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
@@ -127,10 +125,9 @@ class DecordReader:
         try:
             if max_pixels is not None:
                 height, width = decord.VideoReader(str(path), num_threads=1)[0].shape[:2]
-                fitted = fit_size(width, height, max_pixels)
-                if fitted != (width, height):
-                    size = dict(zip(("width", "height"), fitted, strict=True))
-            self.shrinks = bool(size)
+                size = dict(
+                    zip(("width", "height"), fit_size(width, height, max_pixels), strict=True)
+                )
             self.reader = decord.VideoReader(str(path), num_threads=0, **size)
             stamps = self.reader.get_frame_timestamp(range(len(self.reader)))
         except (decord.DECORDError, RuntimeError, IndexError) as error:
@@ -142,12 +139,8 @@ class DecordReader:
 
     def read(self, indices: Indices) -> NDArray[np.uint8]:
         """Return the pictures at increasing indices."""
-        if len(indices) > MANY_WHOLE_PICTURES and not self.shrinks:
-            frames = self._read_whole(indices)
-            if frames is not None:
-                return frames
         keys = np.asarray(self.reader.get_key_indices())
-        frames = None
+        frames: NDArray[np.uint8] | None = None
         position = 0
         try:
             for place, index in enumerate(indices.tolist()):
@@ -165,14 +158,6 @@ class DecordReader:
             raise _damaged(self.path, error) from error
         assert frames is not None
         return frames
-
-    def _read_whole(self, indices: Indices) -> NDArray[np.uint8] | None:
-        """Read many pictures that keep their size, if PyAV sees the same pictures."""
-        try:
-            other = PyAVReader(self.path, None)
-            return other.read(indices) if len(other.starts) == len(self.starts) else None
-        except UnreadableError:
-            return None
 
 
 class PyAVReader:
