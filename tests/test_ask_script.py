@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import io
 import re
 import subprocess
 import sys
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from call_script import script_caller
 
 ROOT = Path(__file__).parent.parent
 VIDEO = "data_samples/clue_sets/videos/slow00.mp4"
@@ -20,25 +19,7 @@ LIST = "List every visit with its times."
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Call the script's ``main`` as the command line would; return its code and what it said."""
-    spec = importlib.util.spec_from_file_location("ask_script", ROOT / "scripts" / "ask.py")
-    script = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "ask_script", script)
-    spec.loader.exec_module(script)
-    monkeypatch.chdir(ROOT)
-
-    def call(*options: str, typed: str = "") -> tuple[Any, str]:
-        monkeypatch.setattr(sys, "argv", ["ask.py", *options])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
-        code: Any = 0
-        try:
-            script.main()
-        except SystemExit as stop:
-            code = stop.code
-        said = capsys.readouterr()
-        return code, f"{said.out}{said.err}"
-
-    return call
+    return script_caller("ask", monkeypatch, capsys)
 
 
 def test_it_answers_from_a_shell() -> None:

@@ -1,19 +1,9 @@
-"""The exercises of notebook 07: right and wrong answers, and its folded solutions."""
+"""Right and wrong answers to the exercises of notebook 07; ``test_checks`` tries them."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-
-import nbformat
-import pytest
-
-from vcr1_lib.checks import check
-from vcr1_lib.checks.many_tasks import EXERCISES
-
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "07_many_tasks.ipynb"
 
 
 def counted(completions: Any, task: Any, answer: Any, missing: Any = None) -> list[Any]:
@@ -82,41 +72,3 @@ WRONG: dict[str, list[tuple[Callable[..., Any], str]]] = {
         (lambda old, new: sum(new) / 2 > old[1] and new[0] != old[1] and old[1] != 31, "the means"),
     ],
 }
-
-
-def solutions() -> dict[str, str]:
-    """Find the folded solutions of the notebook: name of the function -> code."""
-    cells = nbformat.read(NOTEBOOK, as_version=nbformat.NO_CONVERT).cells
-    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    folded = re.findall(r"<details>.*?</details>", prose, flags=re.DOTALL)
-    code = [c for text in folded for c in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
-    return {name: c for c in code for name in re.findall(r"^def (\w+)", c, re.MULTILINE)}
-
-
-@pytest.mark.skipif(not NOTEBOOK.exists(), reason="the notebook is not there")
-def test_every_folded_solution_passes() -> None:
-    found = solutions()
-    assert set(found) == set(EXERCISES)
-    for name, code in found.items():
-        scope: dict[str, Any] = {}
-        exec(code, scope)
-        assert check(name, scope[name]).passed is True, check(name, scope[name]).message
-
-
-@pytest.mark.parametrize("name", EXERCISES)
-def test_right_answers_pass(name: str) -> None:
-    for attempt in RIGHT[name]:
-        assert check(name, attempt).passed is True, check(name, attempt).message
-
-
-@pytest.mark.parametrize("name", EXERCISES)
-def test_each_wrong_answer_gets_its_own_diagnosis(name: str) -> None:
-    said = [(check(name, attempt), words) for attempt, words in WRONG[name]]
-    for outcome, words in said:
-        assert outcome.passed is False
-        assert words in outcome.message
-
-
-@pytest.mark.parametrize("name", EXERCISES)
-def test_a_stub_is_not_attempted(name: str) -> None:
-    assert check(name, lambda *_: ...).passed is None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from call_script import script_caller
 
 from vcr1_lib.prompts import TEMPLATES
 
@@ -19,24 +18,7 @@ FOLDER = ROOT / "data_samples" / "charades_sta"
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Call the script's ``main`` as the command line would; return its code and what it said."""
-    spec = importlib.util.spec_from_file_location("evaluate", ROOT / "scripts" / "evaluate.py")
-    script = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "evaluate", script)
-    spec.loader.exec_module(script)
-    monkeypatch.chdir(ROOT)
-
-    def call(*options: str) -> tuple[Any, str]:
-        monkeypatch.setattr(sys, "argv", ["evaluate.py", *options])
-        code: Any = 0
-        try:
-            script.main()
-        except SystemExit as stop:
-            code = stop.code
-        said = capsys.readouterr()
-        return code, said.out + said.err
-
-    return call
+    return script_caller("evaluate", monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -14,21 +14,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import re
 import shutil
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-import transformers
 from transformers import set_seed
 from transformers.utils import logging
 
 from tools.record_sick_runs import rounded
 from vcr1_lib.datasets import read_jsonl, take
 from vcr1_lib.evaluation import answer_greedily
+from vcr1_lib.evaluation.report import machine
 from vcr1_lib.metrics.by_task import scores_by_task, tasks_of
 from vcr1_lib.metrics.scoring import score_beside_baselines
 from vcr1_lib.models import PromptLoader
@@ -109,7 +107,7 @@ def queue() -> list[Run]:
 
 
 def read_split(split: str, tasks: tuple[str, ...] = ALL) -> list[dict[str, Any]]:
-    return [row for row in read_jsonl(DATA / f"{split}.jsonl") if row["task"] in tasks]
+    return only(read_jsonl(DATA / f"{split}.jsonl"), *tasks)
 
 
 def read_chat(split: str) -> list[dict[str, Any]]:
@@ -213,16 +211,6 @@ def train(run: Run, model, processor) -> float:
     began = time.monotonic()
     trainer.train()
     return time.monotonic() - began
-
-
-def machine() -> dict[str, Any]:
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "processor": platform.machine(),
-        "threads": torch.get_num_threads(),
-    }
 
 
 def write(path: Path, content: Any) -> None:

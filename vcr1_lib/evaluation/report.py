@@ -195,15 +195,20 @@ def render_examples(
     return "\n".join(lines)
 
 
-def write_result(folder: str | Path, result: dict[str, Any], *, config: dict[str, Any]) -> None:
-    """Write ``result.json`` and ``config.json`` with versions and machine."""
-    machine = {
+def machine() -> dict[str, Any]:
+    """Return what a recorded figure was made with: versions, processor, threads."""
+    return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "processor": platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
     }
-    for name, content in (("result.json", result), ("config.json", config | {"machine": machine})):
+
+
+def write_result(folder: str | Path, result: dict[str, Any], *, config: dict[str, Any]) -> None:
+    """Write ``result.json`` and ``config.json`` with versions and machine."""
+    settings = config | {"machine": machine()}
+    for name, content in (("result.json", result), ("config.json", settings)):
         text = json.dumps(content, indent=1, default=str)
         (Path(folder) / name).write_text(text + "\n", encoding="utf-8")

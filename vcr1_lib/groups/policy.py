@@ -105,19 +105,16 @@ class GroupPolicy:
         alone = [take(model, prompts, [row]) for row in range(len(inputs))]
         return sample_rows(model, alone, noise=noise, **options)
 
-    def given(self, model: nn.Module, prompts: Prompts, inputs: list[Any], rows: Tokens) -> Answers:
+    def given(self, rows: Tokens, device: torch.device) -> Answers:
         """Take one answer a prompt that was written, not sampled.
 
         Args:
-            model: The policy.
-            prompts: ``B`` prompts, with the video encoded.
-            inputs: Each prompt's own processor output.
-            rows: Each answer's tokens, the one that ends it included.
+            rows: ``B`` answers' tokens, the one that ends it included.
+            device: Of the policy.
 
         Returns:
-            Answers ``(B, 1, R)``, without log-probabilities.
+            Answers ``(B, 1, R)``; their log-probabilities are not known and stand at 0.
         """
-        device = prompts.input_ids.device
         mask = nn.utils.rnn.pad_sequence([torch.ones(len(row)) for row in rows], batch_first=True)
         tokens = nn.utils.rnn.pad_sequence(
             [torch.tensor(row) for row in rows],
@@ -125,15 +122,8 @@ class GroupPolicy:
             padding_value=self.tokenizer.eos_token_id,
         )
         mask, tokens = mask.bool()[:, None].to(device), tokens[:, None].to(device)
-        answers = Answers(tokens, mask, mask.float(), torch.ones_like(mask[..., 0]))
-        if self.shares_prefix is None:
-            with torch.no_grad():
-                options = self._distribution(prompts)
-                answers = answers._replace(
-                    logps=score_groups(model, prompts, tokens, mask, **options)
-                )
-            self.shares_prefix = self._agrees(model, inputs[0], prompts, answers)
-        return answers
+        logps = torch.zeros(mask.shape, device=device)
+        return Answers(tokens, mask, logps, torch.ones_like(mask[..., 0]))
 
     def score(self, model: nn.Module, rollout: Rollout) -> Tensor:
         """Return ``(B, G, R)`` log-probabilities of the sampled tokens."""

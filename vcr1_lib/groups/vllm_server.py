@@ -17,7 +17,7 @@ from torch import distributed, nn
 
 from vcr1_lib.groups.vllm_pixels import VLLMError
 from vcr1_lib.models import base_model
-from vcr1_lib.models.sharding import any_process, is_sharded
+from vcr1_lib.models.sharding import any_process, is_one_of_several, is_sharded
 
 Correction = Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"]
 WEIGHTS_FOLDER, HEAD_FILE = "vllm_weights", "lm_head.safetensors"
@@ -136,8 +136,7 @@ class VLLMServer:
         if is_sharded(model):
             raise VLLMError("use_vllm needs the whole model in every process: no FSDP, no ZeRO-3")
         problem: Exception | None = None
-        several = distributed.is_available() and distributed.is_initialized()
-        if not several or distributed.get_rank() == 0:
+        if not is_one_of_several() or distributed.get_rank() == 0:
             try:
                 self._send_weights(model, step)
             except (VLLMError, OSError) as error:

@@ -37,9 +37,14 @@ def root_gathered(model: nn.Module) -> Iterator[None]:
         model.reshard()
 
 
+def is_one_of_several() -> bool:
+    """Tell whether there are other processes to talk to."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
 def any_process(flag: bool, device: torch.device) -> bool:
     """Tell whether this is true in any process; each must ask."""
-    if not (distributed.is_available() and distributed.is_initialized()):
+    if not is_one_of_several():
         return flag
     told = torch.tensor(int(flag), device=device)
     distributed.all_reduce(told, distributed.ReduceOp.MAX)
@@ -55,8 +60,7 @@ def stop_together(failure: Exception | None) -> None:
     Raises:
         ConnectionAbortedError: If another process has failed; it names which and why.
     """
-    alone = not (distributed.is_available() and distributed.is_initialized())
-    rank = 0 if alone else distributed.get_rank()
+    rank = distributed.get_rank() if is_one_of_several() else 0
     told = gather_rows([] if failure is None else [f"process {rank} stopped: {failure}"])
     if failure is not None:
         raise failure
@@ -66,13 +70,13 @@ def stop_together(failure: Exception | None) -> None:
 
 def leave_processes() -> None:
     """Take leave of the other processes: one that just ends may be aborted by its own threads."""
-    if distributed.is_available() and distributed.is_initialized():
+    if is_one_of_several():
         distributed.destroy_process_group()
 
 
 def gather_rows(rows: list[Row]) -> list[Row]:
     """Return every process's rows, in every process, in the order of their ranks."""
-    if not (distributed.is_available() and distributed.is_initialized()):
+    if not is_one_of_several():
         return rows
     shares: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(shares, rows)
@@ -95,7 +99,7 @@ def each_a_share(work: Callable[[list[Any]], list[Row]], records: Sequence[Any])
     >>> each_a_share(lambda rows: [row * 2 for row in rows], [1, 2, 3])
     [2, 4, 6]
     """
-    if not (distributed.is_available() and distributed.is_initialized()) or not records:
+    if not is_one_of_several() or not records:
         return work(list(records))
     processes, rank = distributed.get_world_size(), distributed.get_rank()
     filled = [*records, *[records[-1]] * (-len(records) % processes)]

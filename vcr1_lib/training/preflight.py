@@ -8,14 +8,14 @@ trains for hours without an error. Here they take one clip and a few seconds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers import BatchFeature
 from transformers.utils import logging
 
-from vcr1_lib.groups import encode_prompts
+from vcr1_lib.groups import Prompts, encode_prompts
 from vcr1_lib.groups.policy import GroupPolicy, Rollout
 from vcr1_lib.groups.rollout import Answers, answer_noise
 from vcr1_lib.metrics.baselines import blind_answers
@@ -59,21 +59,19 @@ def check_model(
         PreflightError: If an answer holds a token that is never an answer's; if the model scores
             its answers otherwise than it sampled them, or on a grey clip the same.
     """
-    device = next(model.parameters()).device
     model.eval()
-    inputs = loader([record])["prompts"]
-    prompts = _encode(model, policy, inputs, device)
+    own = _read(model, policy, loader, record)
     noise = answer_noise(seed, 0, [0], group=num_generations, length=FEW_TOKENS)
-    answers = policy.sample(model, prompts, inputs, noise)
+    answers = policy.sample(model, own.prompts, own.inputs, noise)
     _check_tokens(answers, policy)
     model.train()
-    logps = _score(model, policy, inputs, answers, device)
+    logps = _score(model, policy, own, answers)
     _check_gap(_furthest(logps, answers.logps, answers), next(model.parameters()).dtype)
     for change in (blanked, shuffled):
-        changed = _loader_with(loader, change)([record])["prompts"]
-        if _same(changed[0], inputs[0]):  # one frame cannot be shuffled
+        changed = _read(model, policy, _loader_with(loader, change), record)
+        if _same(changed.inputs[0], own.inputs[0]):  # one frame cannot be shuffled
             continue
-        gap = _furthest(logps, _score(model, policy, changed, answers, device), answers)
+        gap = _furthest(logps, _score(model, policy, changed, answers), answers)
         if gap == 0 and change is blanked:
             raise PreflightError(
                 "the model gives its answers the same probability when every frame is grey: it "
@@ -129,18 +127,26 @@ def _paid(rewards: RewardPanel, text: str, record: dict[str, Any], group: int) -
     return float((graded.nan_to_num() * rewards.weights).sum(-1).mean())
 
 
-def _encode(model: nn.Module, policy: GroupPolicy, inputs: list[Any], device: Any) -> Any:
-    with torch.no_grad():
-        return encode_prompts(model, policy.collate(inputs, device))
+class _Asked(NamedTuple):
+    """One question: what the processor made of it, and that with its clip encoded."""
+
+    inputs: list[Any]
+    prompts: Prompts
 
 
-def _score(
-    model: nn.Module, policy: GroupPolicy, inputs: list[Any], answers: Answers, device: Any
-) -> Tensor:
-    prompts = _encode(model, policy, inputs, device)
-    nothing = torch.zeros(answers.mask.shape[:2], device=device)
+def _read(
+    model: nn.Module, policy: GroupPolicy, loader: PromptLoader, record: dict[str, Any]
+) -> _Asked:
+    inputs = loader([record])["prompts"]
+    batch = policy.collate(inputs, next(model.parameters()).device)
     with torch.no_grad():
-        return policy.score(model, Rollout(inputs, prompts, answers, answers.mask, nothing))
+        return _Asked(inputs, encode_prompts(model, batch))
+
+
+def _score(model: nn.Module, policy: GroupPolicy, asked: _Asked, answers: Answers) -> Tensor:
+    nothing = torch.zeros_like(answers.mask[..., 0]).float()
+    with torch.no_grad():
+        return policy.score(model, Rollout(*asked, answers, answers.mask, nothing))
 
 
 def _furthest(logps: Tensor, others: Tensor, answers: Answers) -> float:

@@ -83,13 +83,15 @@ class VideoSFTTrainer(VideoTrainer):
         with torch.no_grad():
             prompts = encode_prompts(model, batch)
         rows = [self.gold_tokens(record) for record in loaded["records"]]
-        answers = self.policy.given(model, prompts, inputs, rows)
-        model.train()
+        answers = self.policy.given(rows, device)
         readable = torch.tensor([not why for why in loaded["unreadable"]], device=device)
         mask = answers.mask & readable[:, None, None]
+        rollout = Rollout(inputs, prompts, answers, mask, torch.ones_like(mask[..., 0]).float())
+        self.policy.verify(model, rollout)
+        model.train()
         if self.args.train_vision:
-            prompts = with_pixels(model, batch)
-        return Rollout(inputs, prompts, answers, mask, torch.ones_like(mask[..., 0]).float())
+            rollout = rollout._replace(prompts=with_pixels(model, batch))
+        return rollout
 
     def compute_loss(
         self,
