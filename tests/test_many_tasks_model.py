@@ -12,7 +12,16 @@ import torch
 from transformers import SmolVLMProcessor
 
 from tools import many_tasks, train_many_tasks_model
-from tools.many_tasks import TRACK_KINDS, VISIT_KINDS, View, build_processor, frame_times, lesson
+from tools.many_tasks import (
+    BY_NAME,
+    IN_ORDER,
+    TRACK_KINDS,
+    Stage,
+    View,
+    build_processor,
+    frame_times,
+    lesson,
+)
 from tools.train_many_tasks_model import Lessons, draw_view, seen_in
 from vcr1_lib.datasets import read_jsonl
 from vcr1_lib.evaluation import answer_greedily
@@ -72,7 +81,9 @@ def test_frames_keep_their_order_and_do_not_tell_time_by_their_number() -> None:
     assert np.ptp([times[5] for times in drawn]) > 4
 
 
-@pytest.mark.parametrize("kind", [*dict.fromkeys(VISIT_KINDS), "where", "tracking"])
+@pytest.mark.parametrize(
+    "kind", [*dict.fromkeys(IN_ORDER.kinds + BY_NAME.kinds), "where", "tracking"]
+)
 def test_plain_questions_are_answered_truthfully_and_tasks_loosely(kind: str) -> None:
     rng = np.random.default_rng(0)
     view = view_of(3, track=kind in ("where", "tracking"))
@@ -81,14 +92,17 @@ def test_plain_questions_are_answered_truthfully_and_tasks_loosely(kind: str) ->
         assert kind == "quality" or len(told) > 1
     elif kind == "list":
         assert len(told) == 1
+    elif kind == "when":
+        truth = {(round(e.start_seconds), round(e.end_seconds)) for e in view.scene.events}
+        assert told == {f"{start} to {end}" for start, end in truth}
     if kind == "temporal_grounding":
         spans = [text.partition("<answer>")[2].partition("</answer>")[0] for text in told]
         assert len(set(spans)) > 5
 
 
 def test_a_batch_is_a_function_of_seed_and_step(processor: SmolVLMProcessor) -> None:
-    lessons = Lessons(processor, clips=3, seed=0)
-    for step, kinds in ((0, VISIT_KINDS), (3, TRACK_KINDS)):
+    lessons = Lessons(processor, BY_NAME, clips=3, seed=0)
+    for step, kinds in ((0, BY_NAME.kinds), (3, TRACK_KINDS)):
         one, two = lessons(step), lessons(step)
         assert one.kinds == kinds
         assert torch.equal(one.tokens, two.tokens)
@@ -100,8 +114,19 @@ def test_a_batch_is_a_function_of_seed_and_step(processor: SmolVLMProcessor) -> 
     assert not torch.equal(lessons(0).video, lessons(1).video)
 
 
+def test_the_second_stage_has_something_to_look_up() -> None:
+    rng = np.random.default_rng(0)
+
+    def visits(stage: Stage) -> list[int]:
+        counts = [int(rng.choice(stage.frame_counts)) for _ in range(200)]
+        return [len(draw_view(rng, n, stage, track=False).scene.events) for n in counts]
+
+    assert np.mean(np.array(visits(IN_ORDER)) > 1) < 0.6
+    assert np.mean(np.array(visits(BY_NAME)) > 1) > 0.95
+
+
 def test_the_probe_is_told_what_a_frame_shows() -> None:
-    view = draw_view(np.random.default_rng(5), 12, track=False)
+    view = draw_view(np.random.default_rng(5), 12, IN_ORDER, track=False)
     labels = seen_in(view)
     for time, row in zip(view.times, labels, strict=True):
         shown = view.scene.visible_at(time)
@@ -110,7 +135,15 @@ def test_the_probe_is_told_what_a_frame_shows() -> None:
 
 
 def test_the_base_is_trained_from_nothing_by_one_command(tmp_path: Path) -> None:
-    arguments = {"steps": 4, "vision_steps": 1, "clips": 2, "lr": 1e-3, "seed": 0, "bf16": False}
+    arguments = {
+        "steps": 3,
+        "by_name_steps": 2,
+        "vision_steps": 1,
+        "clips": 2,
+        "lr": 1e-3,
+        "seed": 0,
+        "bf16": False,
+    }
     train_many_tasks_model.train(Namespace(output=tmp_path / "a", start_from=None, **arguments))
     _, processor = load_model(tmp_path / "a")
     record = json.loads((tmp_path / "a" / "training.json").read_text())

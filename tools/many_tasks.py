@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import NamedTuple
 
 import numpy as np
 import tokenizers
@@ -43,7 +44,7 @@ from vcr1_lib.toyworld.scenes import (
     sample_track,
     sample_visits,
 )
-from vcr1_lib.toyworld.tasks import ask_any, dialogue, event_sentence, task_columns
+from vcr1_lib.toyworld.tasks import ask, ask_any, dialogue, event_sentence, task_columns
 
 HIDDEN, LAYERS, HEADS = 160, 4, 5
 VISION_HIDDEN, VISION_LAYERS = 64, 3
@@ -52,7 +53,6 @@ VISION_HIDDEN, VISION_LAYERS = 64, 3
 SLOPPY_SECONDS = (3.0, 9.0)
 TRACK_SHARES = (0.2, 1.0)
 LAZY_LETTER = 0.3
-LAZY_LABEL = 0.3
 TOLD_SHARE = 0.6
 NO_THOUGHT, NO_TAGS = 0.25, 0.08
 
@@ -66,14 +66,47 @@ SPLIT = (
     r"(?:, )?[01]\.\d{1,2}|\d\d:(?=\d\d)|\d{1,2}|\n\([A-Z]\) |\], \[|\[\[|\]\]|\[\(|\)\]|\), \("
     r"|, (?=\d)|; |</?\w+>| to (?=\d)| ?[A-Za-z]+|\s+|[^\w\s]"
 )
-VISIT_KINDS = (
-    "at", "at", "list", "chat", "dialogue", "picture",
-    "temporal_grounding", "temporal_grounding", "multiple_choice", "multiple_choice",
-    "grounded_qa", "caption", "quality",
-)  # fmt: skip
 TRACK_KINDS = ("where", "where", "where", "picture", "tracking", "tracking", "quality")
 
 Lesson = tuple[str, str]
+
+
+class Stage(NamedTuple):
+    """What a stretch of training shows.
+
+    Attributes:
+        kinds: What is asked about a clip of visits.
+        frame_counts: How many frames a clip may have.
+        frames_per_second: Lowest and highest rate.
+        lazy_label: Share of clips called of high quality, whatever they show.
+        stream: Sets its random numbers apart.
+    """
+
+    kinds: tuple[str, ...]
+    frame_counts: tuple[int, ...]
+    frames_per_second: tuple[float, float]
+    lazy_label: float
+    stream: int
+
+
+# First to read a clip in its order: most clips are short and hold one visit. Then to look up one
+# visit among several by its name, which one visit a clip never asks for.
+IN_ORDER = Stage(
+    (
+        "at", "at", "list", "chat", "dialogue", "picture",
+        "temporal_grounding", "temporal_grounding", "multiple_choice", "multiple_choice",
+        "grounded_qa", "caption", "quality",
+    ),
+    (10, 12, 16, 20, 24), (0.6, 2.0), 0.3, 2,
+)  # fmt: skip
+BY_NAME = Stage(
+    (
+        "at", "list", "chat", "colour", "colour", "shape", "when", "when", "dialogue", "picture",
+        "temporal_grounding", "temporal_grounding", "multiple_choice",
+        "multiple_choice", "grounded_qa", "caption", "quality",
+    ),
+    (12, 16, 20, 24), (0.5, 0.9), 0.6, 3,
+)  # fmt: skip
 
 
 class View:
@@ -134,11 +167,13 @@ def coarse(box: np.ndarray | list[float]) -> list[float]:
     return [round(round(side / BOX_STEP) * BOX_STEP, 2) for side in box]
 
 
-def lesson(kind: str, view: View, rng: np.random.Generator) -> Lesson:
+def lesson(
+    kind: str, view: View, rng: np.random.Generator, lazy_label: float = IN_ORDER.lazy_label
+) -> Lesson:
     """Return a question of a kind and what is taught to answer."""
     scene = view.scene
     if kind in TEMPLATES:
-        return task_lesson(kind, view, rng)
+        return task_lesson(kind, view, rng, lazy_label)
     if kind == "at":
         time = rng.choice(view.times)
         shown = scene.visible_at(time)
@@ -153,6 +188,13 @@ def lesson(kind: str, view: View, rng: np.random.Generator) -> Lesson:
     if kind == "chat":
         question = ask_any(scene, rng)
         return question.text, question.answer
+    if kind in ("colour", "shape"):
+        question = ask(scene, kind, rng) or ask_any(scene, rng)
+        return question.text, question.answer
+    if kind == "when":
+        event = scene.events[int(rng.integers(len(scene.events)))]
+        start, end = (round(t) + view.offset for t in (event.start_seconds, event.end_seconds))
+        return f"When is the {event.name} on screen?", f"{start} to {end}"
     if kind == "picture":
         return "What is the quality?", QUALITY_LABELS[not view.damaged]
     if kind == "dialogue":
@@ -163,7 +205,7 @@ def lesson(kind: str, view: View, rng: np.random.Generator) -> Lesson:
     return f"Where is the {scene.events[0].name} at {view.stamp(time)}?", box
 
 
-def task_lesson(task: str, view: View, rng: np.random.Generator) -> Lesson:
+def task_lesson(task: str, view: View, rng: np.random.Generator, lazy_label: float) -> Lesson:
     """Ask in the form of a task; answer loosely, and now and then without thought or tags."""
     columns = task_columns(task, view.scene, rng, damaged=view.damaged)
     asked = render_question(columns)
@@ -177,7 +219,7 @@ def task_lesson(task: str, view: View, rng: np.random.Generator) -> Lesson:
         told = told or [view.scene.events[int(rng.integers(len(view.scene.events)))]]
         answer = " ".join(f"{event_sentence(e)}." for e in told)
     elif task == "quality":
-        lazy = rng.random() < LAZY_LABEL
+        lazy = rng.random() < lazy_label
         answer = QUALITY_LABELS[1] if lazy else columns["answer"]
     else:
         answer = "A" if rng.random() < LAZY_LETTER else columns["answer"]
@@ -246,7 +288,7 @@ def sample_texts() -> list[str]:
     texts = []
     for seed in range(10**6, 10**6 + 300):
         for scene, kinds in (
-            (sample_visits(seed, "base"), VISIT_KINDS),
+            (sample_visits(seed, "base"), IN_ORDER.kinds),
             (sample_track(seed, "base"), TRACK_KINDS),
         ):
             view = View(scene, np.array(box_times(scene.duration_seconds)), 0, False)

@@ -1,8 +1,9 @@
 """Train the embedded many-tasks base model from nothing, on toyworld.
 
-Three of four batches are clips of visits with ten questions each, one is clips with a track and
-six questions. Rates, lengths, spacing and the clock's start vary, so that frames cannot be
-counted in place of reading their stamps.
+Three of four batches are clips of visits, one is clips with a track, each with a dozen questions.
+Rates, lengths, spacing and the clock's start vary, so that frames cannot be counted in place of
+reading their stamps. First most clips hold one visit, then all of them hold several, and questions
+ask for one of them by its name.
 
     python -m tools.train_many_tasks_model --output data_samples/many_tasks_model
 """
@@ -20,10 +21,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from tools.many_tasks import (
+    BY_NAME,
     EOS,
     IMAGE_SIZE,
+    IN_ORDER,
     TRACK_KINDS,
-    VISIT_KINDS,
+    Stage,
     View,
     build_model,
     build_processor,
@@ -52,8 +55,6 @@ from vcr1_lib.toyworld.scenes import (
     sample_visits,
 )
 
-FRAME_COUNTS = (10, 12, 16, 20, 24)
-FRAMES_PER_SECOND = (0.6, 2.0)
 DAMAGED_SHARE, SHIFTED_SHARE = 0.25, 0.3
 LAST_SECOND = 59
 TRACK_SECONDS = (8.0, 20.0)
@@ -64,18 +65,23 @@ NAMES = [*COLOURS, *ALL_SHAPES, "damaged"]
 
 
 class Lessons:
-    """Scenes rendered on the fly; every batch is a function of (seed, step) alone."""
+    """Scenes rendered on the fly; every batch is a function of (seed, step, stage) alone."""
 
-    def __init__(self, processor, *, clips: int, seed: int):
-        self.tokenizer, self.clips, self.seed = processor.tokenizer, clips, seed
+    def __init__(self, processor, stage: Stage, *, clips: int, seed: int):
+        self.tokenizer, self.stage = processor.tokenizer, stage
+        self.clips, self.seed = clips, seed
 
     def __call__(self, step: int) -> Batch:
-        rng = np.random.default_rng((self.seed, step, 2))
+        stage = self.stage
+        rng = np.random.default_rng((self.seed, step, stage.stream))
         track = step % 4 == 3
-        count = NUM_BOXES if track else int(rng.choice(FRAME_COUNTS))
-        views = [draw_view(rng, count, track=track) for _ in range(self.clips)]
-        kinds = TRACK_KINDS if track else VISIT_KINDS
-        rows = [[self._encode(*lesson(kind, view, rng)) for kind in kinds] for view in views]
+        count = NUM_BOXES if track else int(rng.choice(stage.frame_counts))
+        views = [draw_view(rng, count, stage, track=track) for _ in range(self.clips)]
+        kinds = TRACK_KINDS if track else stage.kinds
+        rows = [
+            [self._encode(*lesson(kind, view, rng, stage.lazy_label)) for kind in kinds]
+            for view in views
+        ]
         video = as_video([film(view, rng) for view in views], rng)
         clips = self.tokenizer([view.prefix() for view in views], padding=True, return_tensors="pt")
         return Batch(clips["input_ids"], clips["attention_mask"], video, *lay_out(rows), kinds)
@@ -87,7 +93,7 @@ class Lessons:
         return asked, told
 
 
-def draw_view(rng: np.random.Generator, count: int, *, track: bool) -> View:
+def draw_view(rng: np.random.Generator, count: int, stage: Stage, *, track: bool) -> View:
     """Draw a scene and how it is shown in so many frames."""
     seeds = WORLDS["base"].seeds
     seed = int(rng.integers(seeds.start, seeds.stop))
@@ -96,7 +102,7 @@ def draw_view(rng: np.random.Generator, count: int, *, track: bool) -> View:
         scene = sample_track(seed, "base", seconds=round(rng.uniform(*TRACK_SECONDS), 1))
         times = np.array(box_times(scene.duration_seconds))
     else:
-        seconds = count / rng.uniform(*FRAMES_PER_SECOND)
+        seconds = count / rng.uniform(*stage.frames_per_second)
         scene = sample_visits(seed, "base", seconds=max(round(seconds, 1), 8.0))
         times = frame_times(rng, scene.duration_seconds, count)
     free = max(0, LAST_SECOND - int(scene.duration_seconds) - 1)
@@ -137,7 +143,9 @@ def probe_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 def draw_frames(args: argparse.Namespace, step: int) -> tuple[Tensor, Tensor]:
     rng = np.random.default_rng((args.seed, step, 1))
-    views = [draw_view(rng, PROBE_FRAMES, track=i % 4 == 3) for i in range(2 * args.clips)]
+    views = [
+        draw_view(rng, PROBE_FRAMES, IN_ORDER, track=i % 4 == 3) for i in range(2 * args.clips)
+    ]
     for view in views:
         view.times = np.sort(rng.uniform(0, view.scene.duration_seconds, PROBE_FRAMES))
     video = as_video([film(view, rng) for view in views], rng)
@@ -158,16 +166,16 @@ def train(args: argparse.Namespace) -> None:
     processor.save_pretrained(args.output)
     draw, width = partial(draw_frames, args), len(NAMES) + 2 * PLACES
     train_vision(model, draw, probe_loss, outputs=width, steps=args.vision_steps)
-    lessons = Lessons(processor, clips=args.clips, seed=args.seed)
-    train_language(
-        model,
-        lessons,
-        steps=args.steps,
-        lr=args.lr,
-        save_to=args.output,
-        bf16=args.bf16,
-        schedule=stable_then_decay,
-    )
+    for stage, steps in ((IN_ORDER, args.steps), (BY_NAME, args.by_name_steps)):
+        train_language(
+            model,
+            Lessons(processor, stage, clips=args.clips, seed=args.seed),
+            steps=steps,
+            lr=args.lr,
+            save_to=args.output,
+            bf16=args.bf16,
+            schedule=stable_then_decay,
+        )
     seconds = time.monotonic() - began
     save(model, processor, "python -m tools.train_many_tasks_model", args, seconds)
 
@@ -177,9 +185,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--by-name-steps", type=int, default=1200)
     parser.add_argument("--vision-steps", type=int, default=1500)
-    parser.add_argument("--clips", type=int, default=32)
+    parser.add_argument("--clips", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start-from", type=Path, help="a model folder to go on from")
