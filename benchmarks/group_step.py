@@ -185,7 +185,10 @@ def build_ours(
             return prompt
 
     config = VideoGRPOConfig(
-        **options, per_device_train_batch_size=1, shared_prefix=system == "shared"
+        **options,
+        per_device_train_batch_size=1,
+        shared_prefix=system == "shared",
+        preflight=False,  # a check, not a step
     )
     records = [{"id": str(i), "task": "temporal_grounding"} for i in range(16)]
     trainer = VideoGRPOTrainer(model, reward, config, records, None, processor)

@@ -29,11 +29,12 @@ SMOOTHING_STEPS = 5
 
 
 class Panel(NamedTuple):
-    """One of the four graphs: its title, its unit, and its lines (label -> steps, values)."""
+    """One graph: its title, its unit, its lines (label -> steps, values), what steps are."""
 
     title: str
     unit: str
     lines: dict[str, tuple[list[int], list[float]]]
+    xlabel: str = "step"
 
 
 def read_log(path: str | Path) -> list[dict[str, Any]]:
@@ -128,7 +129,7 @@ def run_picture(log: Sequence[dict[str, Any]], *, title: str = "") -> bytes:
                     steps, values if whole else smooth(values), color=colour, label=label,
                     linewidth=2, marker="o" if whole else None,
                 )  # fmt: skip
-            axes.set(title=panel.title, xlabel="step", ylabel=panel.unit)
+            axes.set(title=panel.title, xlabel=panel.xlabel, ylabel=panel.unit)
             if all(value >= 0 for _, values in panel.lines.values() for value in values):
                 axes.set_ylim(bottom=0)
             axes.grid(alpha=0.25)
@@ -152,7 +153,7 @@ def panel_figure(panel: Panel) -> go.Figure:
             x=steps, y=values, name=label, mode="lines+markers", line={"color": colour}
         )
     figure.update_layout(title=panel.title, template="plotly_white", height=420)
-    return figure.update_xaxes(title_text="step").update_yaxes(title_text=panel.unit)
+    return figure.update_xaxes(title_text=panel.xlabel).update_yaxes(title_text=panel.unit)
 
 
 def panel_picture(panel: Panel) -> bytes:
@@ -162,7 +163,7 @@ def panel_picture(panel: Panel) -> bytes:
     looks = zip(cycle(LINE_COLOURS), cycle("osv^Dx*"), panel.lines.items())
     for colour, marker, (label, (steps, values)) in looks:
         axes.plot(steps, values, color=colour, marker=marker, label=label)
-    axes.set(title=panel.title, xlabel="step", ylabel=panel.unit)
+    axes.set(title=panel.title, xlabel=panel.xlabel, ylabel=panel.unit)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, bbox_to_anchor=(1, 1))
