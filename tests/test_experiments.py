@@ -16,6 +16,18 @@ from vcr1_lib.rewards.panel import RewardPanel
 JOINT = experiments.RUNS / "joint-seed0"
 
 
+def test_a_verdict_follows_the_intervals() -> None:
+    low, high = ({"mean": m, "low": m - 5, "high": m + 5} for m in (40.0, 60.0))
+    near = {"mean": 45.0, "low": 41.0, "high": 51.0}
+    yes, no = "reproduced in miniature", "not reproduced"
+    for before, after, rises, told in (
+        (low, high, True, yes), (low, near, True, no), (high, low, True, no),
+        (low, near, False, yes), (low, high, False, yes), (high, low, False, no),
+        (low, None, True, "cannot be tested here"),
+    ):  # fmt: skip
+        assert experiment_tables.verdict(before, after, rises=rises) == told
+
+
 def test_the_tables_are_what_the_recorded_scores_give() -> None:
     text = json.dumps(experiment_tables.tables(), indent=1) + "\n"
     assert experiment_tables.TABLES.read_text(encoding="utf-8") == text

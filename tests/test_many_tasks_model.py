@@ -13,6 +13,7 @@ from transformers import SmolVLMProcessor
 
 from tools import many_tasks, train_many_tasks_model
 from tools.many_tasks import (
+    ALL_TOGETHER,
     BY_NAME,
     IN_ORDER,
     TRACK_KINDS,
@@ -81,9 +82,7 @@ def test_frames_keep_their_order_and_do_not_tell_time_by_their_number() -> None:
     assert np.ptp([times[5] for times in drawn]) > 4
 
 
-@pytest.mark.parametrize(
-    "kind", [*dict.fromkeys(IN_ORDER.kinds + BY_NAME.kinds), "where", "tracking"]
-)
+@pytest.mark.parametrize("kind", [*dict.fromkeys(ALL_TOGETHER.kinds), "where", "tracking"])
 def test_plain_questions_are_answered_truthfully_and_tasks_loosely(kind: str) -> None:
     rng = np.random.default_rng(0)
     view = view_of(3, track=kind in ("where", "tracking"))
@@ -101,8 +100,8 @@ def test_plain_questions_are_answered_truthfully_and_tasks_loosely(kind: str) ->
 
 
 def test_a_batch_is_a_function_of_seed_and_step(processor: SmolVLMProcessor) -> None:
-    lessons = Lessons(processor, BY_NAME, clips=3, seed=0)
-    for step, kinds in ((0, BY_NAME.kinds), (3, TRACK_KINDS)):
+    lessons = Lessons(processor, ALL_TOGETHER, clips=3, seed=0)
+    for step, kinds in ((0, ALL_TOGETHER.kinds), (3, TRACK_KINDS)):
         one, two = lessons(step), lessons(step)
         assert one.kinds == kinds
         assert torch.equal(one.tokens, two.tokens)
@@ -114,7 +113,7 @@ def test_a_batch_is_a_function_of_seed_and_step(processor: SmolVLMProcessor) -> 
     assert not torch.equal(lessons(0).video, lessons(1).video)
 
 
-def test_the_second_stage_has_something_to_look_up() -> None:
+def test_later_stages_have_something_to_look_up() -> None:
     rng = np.random.default_rng(0)
 
     def visits(stage: Stage) -> list[int]:
@@ -122,7 +121,8 @@ def test_the_second_stage_has_something_to_look_up() -> None:
         return [len(draw_view(rng, n, stage, track=False).scene.events) for n in counts]
 
     assert np.mean(np.array(visits(IN_ORDER)) > 1) < 0.6
-    assert np.mean(np.array(visits(BY_NAME)) > 1) > 0.95
+    for stage in (BY_NAME, ALL_TOGETHER):
+        assert np.mean(np.array(visits(stage)) > 1) > 0.95
 
 
 def test_the_probe_is_told_what_a_frame_shows() -> None:

@@ -4,7 +4,9 @@
     python -m tools.experiment_tables --check   # exit 1 if the file says anything else
 
 A cell is a mean over questions, in per cent, with its 95 % bootstrap interval over clips; of
-several seeds, each question's mean over the seeds. The paper's own numbers are VideoChat-R1's
+several seeds, each question's mean over the seeds. A claim of the paper is *reproduced in
+miniature* if the intervals say so by the rule in ``verdict``, else *not reproduced*; claims and rule
+were written down before the runs that they judge. The paper's own numbers are VideoChat-R1's
 tables 2 to 4 (arXiv 2504.06958) and are about other models, other videos and other sizes.
 """
 
@@ -13,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -60,6 +62,40 @@ FEW = [
     ("8 questions", "grounding-8-questions", ""),
     ("32 questions", "grounding-32-questions", ""),
     ("128 questions", "grounding", ""),
+]
+
+
+class Claim(NamedTuple):
+    """What the paper says of two runs: the second rises above the first, or keeps up with it.
+
+    Attributes:
+        told: The claim.
+        before: A run.
+        after: A run; empty if nothing here can show it.
+        split: Where both are scored.
+        task: On what; chat has none.
+        rises: Whether the second must lie above, else it must only not lie below.
+    """
+
+    told: str
+    before: str
+    after: str
+    split: str = "heldout"
+    task: str | None = GROUNDING
+    rises: bool = True
+
+
+CLAIMS = [
+    Claim("GRPO on grounding lifts grounding", "base", "grounding"),
+    Claim("... and on clips from elsewhere", "base", "grounding", "far"),
+    Claim("GRPO ends above SFT of as many steps", "sft-8-epochs", "grounding"),
+    Claim("... and on clips from elsewhere", "sft-8-epochs", "grounding", "far"),
+    Claim("all tasks together lift grounding", "base", "joint"),
+    Claim("... and grounded QA", "base", "joint", task=GROUNDED_QA),
+    Claim("... and tracking", "base", "joint", task=TRACKING),
+    Claim("... and keep general questions", "base", "joint", "chat", None, rises=False),
+    Claim("32 questions suffice to lift grounding", "base", "grounding-32-questions"),
+    Claim("a thought before the answer helps", "grounding-no-thought", ""),
 ]
 
 
@@ -110,12 +146,31 @@ def by_task() -> dict[str, Any]:
     return {"title": "One joint run, task by task", "rows": lines}
 
 
+def verdict(before: Cell, after: Cell, *, rises: bool) -> str:
+    """Judge by intervals: apart in the claimed direction, or, to keep up, not apart below."""
+    if before is None or after is None:
+        return "cannot be tested here"
+    holds = after["low"] > before["high"] if rises else after["high"] >= before["low"]
+    return "reproduced in miniature" if holds else "not reproduced"
+
+
+def judge(claim: Claim) -> dict[str, Any]:
+    """Return a claim with its two cells and its verdict."""
+    before, after = (
+        cell(read_scores(name), claim.split, claim.task) if name else None
+        for name in (claim.before, claim.after)
+    )
+    told = verdict(before, after, rises=claim.rises)
+    return {"claim": claim.told, "before": before, "after": after, "verdict": told}
+
+
 def tables() -> dict[str, Any]:
     return {
         "by_task": by_task(),
         "sft_or_grpo": table("SFT or GRPO", GROUNDING_COLUMNS, SFT_OR_GRPO),
         "together": table("Alone or together", JOINT_COLUMNS, TOGETHER),
         "few": table("From few questions, the same steps", GROUNDING_COLUMNS, FEW),
+        "claims": [judge(claim) for claim in CLAIMS],
     }
 
 

@@ -80,6 +80,7 @@ class Stage(NamedTuple):
         frames_per_second: Lowest and highest rate.
         lazy_label: Share of clips called of high quality, whatever they show.
         stream: Sets its random numbers apart.
+        tracks: Whether one batch of four is clips with a track.
     """
 
     kinds: tuple[str, ...]
@@ -87,10 +88,11 @@ class Stage(NamedTuple):
     frames_per_second: tuple[float, float]
     lazy_label: float
     stream: int
+    tracks: bool = True
 
 
 # First to read a clip in its order: most clips are short and hold one visit. Then to look up one
-# visit among several by its name, which one visit a clip never asks for.
+# visit among several by its name, which one visit a clip never asks for; then both.
 IN_ORDER = Stage(
     (
         "at", "at", "list", "chat", "dialogue", "picture",
@@ -100,12 +102,16 @@ IN_ORDER = Stage(
     (10, 12, 16, 20, 24), (0.6, 2.0), 0.3, 2,
 )  # fmt: skip
 BY_NAME = Stage(
+    ("colour",) * 4 + ("shape",) * 4 + ("when",) * 4,
+    (12, 16, 20), (0.5, 0.9), 0.0, 3, tracks=False,
+)  # fmt: skip
+ALL_TOGETHER = Stage(
     (
         "at", "list", "chat", "colour", "colour", "shape", "when", "when", "dialogue", "picture",
-        "temporal_grounding", "temporal_grounding", "multiple_choice",
-        "multiple_choice", "grounded_qa", "caption", "quality",
+        "temporal_grounding", "temporal_grounding", "multiple_choice", "multiple_choice",
+        "grounded_qa", "caption", "quality",
     ),
-    (12, 16, 20, 24), (0.5, 0.9), 0.6, 3,
+    (12, 16, 20, 24), (0.5, 0.9), 0.6, 4,
 )  # fmt: skip
 
 

@@ -2,8 +2,8 @@
 
 Three of four batches are clips of visits, one is clips with a track, each with a dozen questions.
 Rates, lengths, spacing and the clock's start vary, so that frames cannot be counted in place of
-reading their stamps. First most clips hold one visit, then all of them hold several, and questions
-ask for one of them by its name.
+reading their stamps. First most clips hold one visit; then they hold several, and all questions
+ask for one of them by its name; then all questions come together.
 
     python -m tools.train_many_tasks_model --output data_samples/many_tasks_model
 """
@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tools.many_tasks import (
+    ALL_TOGETHER,
     BY_NAME,
     EOS,
     IMAGE_SIZE,
@@ -74,7 +75,7 @@ class Lessons:
     def __call__(self, step: int) -> Batch:
         stage = self.stage
         rng = np.random.default_rng((self.seed, step, stage.stream))
-        track = step % 4 == 3
+        track = stage.tracks and step % 4 == 3
         count = NUM_BOXES if track else int(rng.choice(stage.frame_counts))
         views = [draw_view(rng, count, stage, track=track) for _ in range(self.clips)]
         kinds = TRACK_KINDS if track else stage.kinds
@@ -166,7 +167,12 @@ def train(args: argparse.Namespace) -> None:
     processor.save_pretrained(args.output)
     draw, width = partial(draw_frames, args), len(NAMES) + 2 * PLACES
     train_vision(model, draw, probe_loss, outputs=width, steps=args.vision_steps)
-    for stage, steps in ((IN_ORDER, args.steps), (BY_NAME, args.by_name_steps)):
+    stages = {
+        IN_ORDER: args.steps,
+        BY_NAME: args.by_name_steps,
+        ALL_TOGETHER: args.all_together_steps,
+    }
+    for stage, steps in stages.items():
         train_language(
             model,
             Lessons(processor, stage, clips=args.clips, seed=args.seed),
@@ -186,7 +192,8 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--by-name-steps", type=int, default=1200)
+    parser.add_argument("--by-name-steps", type=int, default=700)
+    parser.add_argument("--all-together-steps", type=int, default=600)
     parser.add_argument("--vision-steps", type=int, default=1500)
     parser.add_argument("--clips", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1e-3)
