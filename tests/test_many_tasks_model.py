@@ -138,6 +138,7 @@ def test_the_base_is_trained_from_nothing_by_one_command(tmp_path: Path) -> None
     arguments = {
         "steps": 3,
         "by_name_steps": 2,
+        "all_together_steps": 1,
         "vision_steps": 1,
         "clips": 2,
         "lr": 1e-3,

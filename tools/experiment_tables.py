@@ -5,8 +5,8 @@
 
 A cell is a mean over questions, in per cent, with its 95 % bootstrap interval over clips; of
 several seeds, each question's mean over the seeds. A claim of the paper is *reproduced in
-miniature* if the intervals say so by the rule in ``verdict``, else *not reproduced*; claims and rule
-were written down before the runs that they judge. The paper's own numbers are VideoChat-R1's
+miniature* if the intervals say so by the rule in ``verdict``, else *not reproduced*; claims and
+rule were written down before the runs that they judge. The paper's own numbers are VideoChat-R1's
 tables 2 to 4 (arXiv 2504.06958) and are about other models, other videos and other sizes.
 """
 
