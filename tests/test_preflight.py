@@ -15,6 +15,7 @@ from vcr1_lib.models.loading import load_model
 from vcr1_lib.rewards import PRESETS, format_reward, temporal_iou_reward
 from vcr1_lib.rewards.panel import RewardPanel
 from vcr1_lib.training.preflight import PreflightError, check_model, check_rewards
+from vcr1_lib.video import blanked
 
 SAMPLES = Path(__file__).parents[1] / "data_samples"
 CLIPS = SAMPLES / "charades_sta"
@@ -24,9 +25,9 @@ RECORD = read_charades_sta(
 MANY = list(read_jsonl(SAMPLES / "many_tasks" / "train.jsonl"))
 
 
-def checked(model: Any, processor: Any, policy: GroupPolicy | None = None) -> None:
+def checked(model: Any, processor: Any, policy: GroupPolicy | None = None, **options: Any) -> None:
     policy = policy or GroupPolicy(model, processor, temperature=1.0)
-    loader = PromptLoader(processor, fps=1, max_frames=24)
+    loader = PromptLoader(processor, fps=1, max_frames=24, **options)
     check_model(model, policy, loader, RECORD, num_generations=4)
 
 
@@ -44,6 +45,11 @@ def test_a_model_that_does_not_look_is_refused() -> None:
             parameter.data.zero_()
     with pytest.raises(PreflightError, match="every frame is grey: it does not look"):
         checked(model, processor)
+
+
+def test_frames_that_arrive_grey_are_refused() -> None:
+    with pytest.raises(PreflightError, match="are all grey as the model gets them"):
+        checked(*load_model(SAMPLES / "tiny_model"), change_clip=blanked)
 
 
 def test_a_model_that_drops_at_random_is_refused() -> None:

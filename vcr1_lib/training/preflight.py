@@ -69,8 +69,13 @@ def check_model(
     _check_gap(_furthest(logps, answers.logps, answers), next(model.parameters()).dtype)
     for change in (blanked, shuffled):
         changed = _read(model, policy, _loader_with(loader, change), record)
-        if _same(changed.inputs[0], own.inputs[0]):  # one frame cannot be shuffled
-            continue
+        if _same(changed.inputs[0], own.inputs[0]):
+            if change is blanked and not own.unreadable:
+                raise PreflightError(
+                    f"the frames of {record['id']!r} are all grey as the model gets them: look at "
+                    f"one prompt's frames, and at what changes clips on their way; {ANYWAY}"
+                )
+            continue  # one frame cannot be shuffled
         gap = _furthest(logps, _score(model, policy, changed, answers), answers)
         if gap == 0 and change is blanked:
             raise PreflightError(
@@ -128,25 +133,29 @@ def _paid(rewards: RewardPanel, text: str, record: dict[str, Any], group: int) -
 
 
 class _Asked(NamedTuple):
-    """One question: what the processor made of it, and that with its clip encoded."""
+    """One question: what the processor made of it, with its clip encoded, and why there is none."""
 
     inputs: list[Any]
     prompts: Prompts
+    unreadable: str | None
 
 
 def _read(
     model: nn.Module, policy: GroupPolicy, loader: PromptLoader, record: dict[str, Any]
 ) -> _Asked:
-    inputs = loader([record])["prompts"]
+    loaded = loader([record])
+    inputs = loaded["prompts"]
     batch = policy.collate(inputs, next(model.parameters()).device)
     with torch.no_grad():
-        return _Asked(inputs, encode_prompts(model, batch))
+        return _Asked(inputs, encode_prompts(model, batch), loaded["unreadable"][0])
 
 
 def _score(model: nn.Module, policy: GroupPolicy, asked: _Asked, answers: Answers) -> Tensor:
     nothing = torch.zeros_like(answers.mask[..., 0]).float()
     with torch.no_grad():
-        return policy.score(model, Rollout(*asked, answers, answers.mask, nothing))
+        return policy.score(
+            model, Rollout(asked.inputs, asked.prompts, answers, answers.mask, nothing)
+        )
 
 
 def _furthest(logps: Tensor, others: Tensor, answers: Answers) -> float:
