@@ -192,7 +192,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--by-name-steps", type=int, default=700)
+    parser.add_argument("--by-name-steps", type=int, default=1500)
     parser.add_argument("--all-together-steps", type=int, default=600)
     parser.add_argument("--vision-steps", type=int, default=1500)
     parser.add_argument("--clips", type=int, default=16)
