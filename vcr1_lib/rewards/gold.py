@@ -5,7 +5,7 @@ A wrong answer is the model's business and scores 0; wrong gold is ours and rais
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from math import inf, isfinite, isnan
 from numbers import Real
 from string import ascii_uppercase
@@ -55,7 +55,7 @@ def check_limit(duration: Any, ends: Iterable[float]) -> float | None:
         seconds = 0.0
     if not 0 < seconds < inf:
         raise GoldError(f"expected a duration in seconds, a number above 0, got {duration!r}")
-    return max(seconds, *ends)
+    return max([seconds, *ends])
 
 
 def check_boxes(value: Any) -> list[Box]:
@@ -124,6 +124,27 @@ def check_events(value: Any) -> list[str]:
     if not all(isinstance(event, str) and event.strip() for event in events):
         raise GoldError(f"expected events with words in them, got {value!r}")
     return events
+
+
+def check_truth(row: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Return columns of a record as numbers and lists; an answer is checked and stays as it is."""
+    if lacking := [name for name in names if name not in row]:
+        raise GoldError(f"expected {', '.join(lacking)} too, got only {', '.join(sorted(row))}")
+    check_limit(row.get("duration"), ())
+    if "options" in names:
+        check_option(row["answer"], row["options"])
+    elif "answer" in names:
+        check_label(row["answer"], row.get("labels", QUALITY_LABELS))
+    return {name: _CHECKS[name](row[name]) for name in names if name in _CHECKS}
+
+
+_CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
+    "span": check_span,
+    "spans": check_spans,
+    "boxes": check_boxes,
+    "events": check_events,
+    "options": check_options,
+}
 
 
 def _filled(value: Any, name: str) -> list[Any]:
