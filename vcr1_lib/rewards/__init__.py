@@ -164,7 +164,7 @@ def track_iou_reward(
     """
 
     def score(text: str, row: Row, task: str) -> Scored:
-        truth = gold.check_boxes(row.get("boxes"))
+        truth = gold.check_boxes(row.get("boxes"), least=1 + skip_first)
         parsed = answers.parse_track(text, num_boxes=len(truth), strict=strict)
         return pay(parsed, lambda b: overlap.track_iou(b, truth, skip_first=skip_first))
 

@@ -58,7 +58,7 @@ def check_limit(duration: Any, ends: Iterable[float]) -> float | None:
     return max([seconds, *ends])
 
 
-def check_boxes(value: Any) -> list[Box]:
+def check_boxes(value: Any, *, least: int = 1) -> list[Box]:
     """Return one or more boxes ``(x0, y0, x1, y1)``, shares of the picture."""
     boxes: list[Box] = []
     for box in _filled(value, "boxes"):
@@ -69,6 +69,8 @@ def check_boxes(value: Any) -> list[Box]:
                 f"the same for y, got {box!r}; divide pixels by the picture's width and height"
             )
         boxes.append((x0, y0, x1, y1))
+    if len(boxes) < least:
+        raise GoldError(f"expected a given box and {least - 1} more at least, got {value!r}")
     return boxes
 
 
