@@ -15,7 +15,6 @@ from vcr1_lib.answers import grammar
 from vcr1_lib.answers.grammar import Box, Span
 from vcr1_lib.prompts import QUALITY_LABELS
 
-
 _NO_LIST: Final = (str, bytes, Mapping)  # each can be walked through, and none by its values
 
 
