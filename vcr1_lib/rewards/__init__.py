@@ -126,7 +126,7 @@ def interval_set_iou_reward(
 
     Args:
         completions: ``N``.
-        spans: ``N`` lists of ``(start, end)`` seconds.
+        spans: ``N`` lists of ``(start, end)`` seconds; beside no option they need a ``task``.
         **columns: With ``duration``, a span that leaves the clip scores 0.
 
     >>> interval_set_iou_reward(["<clue>[(0, 2), (4, 6)]</clue>"], spans=[[(0, 6)]],
