@@ -50,7 +50,7 @@ def read_jsonl(
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise ValueError(f"expected one JSON object per line, got no JSON ({error})") from error
+            raise ValueError(f"{error}; expected one JSON object per line") from error
         if not isinstance(row, dict) or not row.get("video"):
             raise ValueError("expected a JSON object with a 'video'")
         task = row.get("task") or _task_of(row)
