@@ -82,6 +82,8 @@ def test_verls_function_adds_up_the_rewards_of_a_task() -> None:
     truth = json.dumps({"span": [4.0, 14.0], "duration": 24.0})
     assert names["compute_score"]("temporal_grounding", GOOD, truth) == pytest.approx(1.5)
     assert names["compute_score"]("temporal_grounding", "no idea", truth) == 0.0
+    with pytest.raises(ValueError, match="expected a list of tasks"):
+        names["compute_score"]("charades", GOOD, truth)
 
 
 def test_ms_swift_has_called_our_rewards() -> None:

@@ -153,6 +153,14 @@ def test_rewards_and_metrics_need_numpy_only() -> None:
     assert loaded == "[]"
 
 
+def test_annotations_are_read_without_the_extras() -> None:
+    missing = ("PIL", "av", "decord", "torch", "tqdm", "transformers")
+    run_python(
+        f"import sys; sys.modules.update(dict.fromkeys({missing}))\n"
+        "from vcr1_lib.datasets import read_jsonl"
+    )
+
+
 def test_importing_everything_asks_the_network_nothing() -> None:
     names = [short(path)[:-3].replace("/", ".") for path in LIBRARY if path.stem != "__init__"]
     run_python(

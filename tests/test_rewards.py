@@ -405,12 +405,17 @@ def test_the_same_rewards_run_in_trl(tmp_path):
     trainer = trl.GRPOTrainer(
         model=model,
         processing_class=tokenizer,
-        reward_funcs=[format_reward, temporal_iou_reward, label_reward, shaping.giou_reward],
+        reward_funcs=[
+            format_reward, temporal_iou_reward, label_reward, shaping.giou_reward,
+            shaping.soft_length_reward,
+        ],
         train_dataset=datasets.Dataset.from_list(rows * 2),
+        eval_dataset=datasets.Dataset.from_list(rows[:1]),
         args=trl.GRPOConfig(
             output_dir=str(tmp_path), per_device_train_batch_size=4, num_generations=2,
             max_completion_length=8, max_steps=4, report_to=[], use_cpu=True, logging_steps=1,
-            save_strategy="no", disable_tqdm=True,
+            save_strategy="no", disable_tqdm=True, log_completions=True,
+            per_device_eval_batch_size=2, eval_on_start=True,  # its table is half full
         ),
     )  # fmt: skip
     trainer.train()

@@ -57,8 +57,8 @@ directly, and its parts are listed under it. Each entry imports only entries abo
     ``drawings`` what they show, as SVG ``labelling`` play your clips and say when things happen
 ``checks``     try an exercise's answer and name the mistake, one module a notebook
 
-A plain install brings NumPy and serves ``overlap`` to ``metrics``; the rest needs the ``train``
-extra.
+A plain install brings NumPy and serves ``overlap`` to ``metrics``, and ``datasets`` to read
+annotations; the rest needs the ``train`` extra.
 """
 
 import logging

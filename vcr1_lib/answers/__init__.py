@@ -13,7 +13,7 @@ of a completion in order, the thought's first.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
 from vcr1_lib.answers import grammar
@@ -22,6 +22,8 @@ from vcr1_lib.prompts import ANSWER_TAG, CLUE_TAG, CLUE_TAG_ALIAS, FRAMES, THINK
 
 _WORD = re.compile(r"[^\W_]")
 _EMPHASIS = "*`"
+# What chat templates' parsers call a thought, LFM2.5's the second.
+_THOUGHT_FIELDS = ("reasoning_content", "thinking")
 _LINE_END = re.compile(r"[\n\r;\u3002]")
 _SENTENCE_END = re.compile(r"(?<![.!?])[.!?]++(?=\s|$)")
 _BULLET = re.compile(r"\s*+(?:[-*\u2022]|[0-9]{1,3}[.)])\s++")
@@ -37,15 +39,28 @@ class Where(TypedDict, total=False):
 def completion_text(completion: Any) -> str:
     """Return the model's text: a string, or all text of its assistant messages.
 
+    A thought that a chat template's parser has put into a field of its own comes back between
+    its tags.
+
+    Raises:
+        ValueError: If it is neither a string nor a list of messages.
+
     >>> completion_text([{"role": "assistant", "content": [{"type": "text", "text": "Hi"}]}])
     'Hi'
     """
     if isinstance(completion, str):
         return completion
     texts: list[str] = []
-    for message in completion:
-        content: Any = message.get("content") or ""
+    for message in completion if isinstance(completion, Sequence) else [None]:
+        if not isinstance(message, Mapping):
+            raise ValueError(
+                "expected a completion, a string or a list of messages such as "
+                f"[{{'role': 'assistant', 'content': 'Hi'}}], got {completion!r:.80}"
+            )
         if message.get("role", "assistant") == "assistant":
+            content: Any = message.get("content") or ""
+            thoughts = [message[name] for name in _THOUGHT_FIELDS if message.get(name)]
+            texts += [f"<{THINK_TAG}>{thought}</{THINK_TAG}>" for thought in thoughts[:1]]
             parts = [{"text": content}] if isinstance(content, str) else content
             texts += [part.get("text") or "" for part in parts]
     return "".join(texts)

@@ -84,7 +84,7 @@ _OPTION = re.compile(
     r"([\[(]?)([a-z])([\])]?)([.:]?)(?:\s*+(\S.*))?",
     re.IGNORECASE | re.DOTALL,
 )
-_OPTION_PREFIX = re.compile(r"\s*+(?:\(([A-Z])\)|([A-Z])[.):])\s*+(?=\S)")
+_OPTION_PREFIX = re.compile(r"\s*+(?:\(([A-Za-z])\)|([A-Za-z])[.):])\s*+(?=\S)")
 _CAPITAL = re.compile(r"\b[A-Z]\b")
 
 
@@ -131,7 +131,7 @@ def _name_options(options: Sequence[str]) -> tuple[list[str], list[str]]:
     if all(len(option) == 1 and option in ascii_uppercase for option in options):
         return list(options), [option.casefold() for option in options]
     prefixes = [_OPTION_PREFIX.match(option) for option in options]
-    if [m and (m[1] or m[2]) for m in prefixes] == letters:
+    if [m and (m[1] or m[2]).upper() for m in prefixes] == letters:
         options = [option[m.end() :] for option, m in zip(options, prefixes, strict=True) if m]
     return letters, [fold(option) for option in options]
 

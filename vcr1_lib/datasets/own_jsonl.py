@@ -47,7 +47,10 @@ def read_jsonl(
 
     def make(line: str) -> Record:
         number = next(numbers)
-        row = json.loads(line)
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{error}; expected one JSON object per line") from error
         if not isinstance(row, dict) or not row.get("video"):
             raise ValueError("expected a JSON object with a 'video'")
         task = row.get("task") or _task_of(row)
@@ -58,7 +61,7 @@ def read_jsonl(
             filled_in["answer"] = lettered(row["answer"], row["options"])
         return filled_in | {"video": str(folder / row["video"])}
 
-    expected = "a JSON object a line"
+    expected = "one JSON object per line"
     return collect(path, filled.items(), make, expected=expected, unit="line", **rules)
 
 

@@ -117,6 +117,9 @@ def bootstrap_interval(
         confidence: Share of them inside the interval.
         seed: For the draws.
 
+    Raises:
+        ValueError: If there are no values, one is not finite, or there is not one cluster a value.
+
     Reference: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13.
 
     >>> bootstrap_interval([0.5, 0.5, 0.5])
@@ -125,6 +128,11 @@ def bootstrap_interval(
     numbers = np.asarray(values, dtype=np.float64)
     if numbers.size == 0:
         raise ValueError("expected at least one value, got none")
+    if bad := np.flatnonzero(~np.isfinite(numbers)).tolist():
+        raise ValueError(
+            f"expected finite values, got {numbers[bad[0]]} in place {bad[0]} ({len(bad)} in all); "
+            "score an unreadable answer 0"
+        )
     names = list(range(len(numbers))) if clusters is None else list(clusters)
     if len(names) != len(numbers):
         raise ValueError(f"expected one cluster a value, got {len(names)} for {len(numbers)}")

@@ -40,12 +40,13 @@ def scores_by_task(texts: Sequence[str | None], records: Records) -> dict[str, S
     Returns:
         Task -> scores, in the order of the alphabet.
     """
+    tasks = tasks_of(records)
     parts: dict[str, list[tuple[str | None, dict[str, Any]]]] = defaultdict(list)
     for text, record in zip(texts, records, strict=True):
         parts[record["task"]].append((text, record))
     return {
         task: score_texts([text for text, _ in parts[task]], [row for _, row in parts[task]])
-        for task in tasks_of(records)
+        for task in tasks
     }
 
 

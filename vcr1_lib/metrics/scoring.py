@@ -21,6 +21,7 @@ from vcr1_lib.metrics.baselines import blind_answers
 from vcr1_lib.overlap import interval_iou
 from vcr1_lib.prompts import FRAMES, QUALITY_LABELS
 from vcr1_lib.rewards import gold
+from vcr1_lib.rewards.grading import GOLD_COLUMNS
 from vcr1_lib.rewards.judges import Judge, event_recall, word_judge
 
 Record = Mapping[str, Any]
@@ -67,11 +68,12 @@ class Scores(NamedTuple):
     table: dict[str, Any]
 
 
-def read_answer(text: str | None, record: Record, *, strict: bool = False) -> Reading:
+def read_answer(text: Any, record: Record, *, strict: bool = False) -> Reading:
     """Read one completion as its record's task asks for.
 
     Args:
-        text: ``None`` for a video that failed.
+        text: A string or, as rewards take it, a list of messages; ``None`` for a video that
+            failed.
         record: With ``task`` and its gold; see ``vcr1_lib.rewards.grading.GOLD_COLUMNS``.
         strict: Accept the prompt's exact wording only.
 
@@ -82,6 +84,7 @@ def read_answer(text: str | None, record: Record, *, strict: bool = False) -> Re
     task = record["task"]
     if text is None:
         return Reading(None, FAILED)
+    text = answers.completion_text(text)
     if task == "temporal_grounding":
         limit = gold.check_limit(record.get("duration"), gold.check_span(record["span"]))
         span = answers.parse_span(text, strict=strict, duration_seconds=limit)
@@ -91,7 +94,7 @@ def read_answer(text: str | None, record: Record, *, strict: bool = False) -> Re
         track = answers.parse_track(text, num_boxes=count, strict=strict)
         return Reading(track.value, track.reason)
     if task == "quality":
-        labels = record.get("labels") or QUALITY_LABELS
+        labels = gold.check_labels(record.get("labels", QUALITY_LABELS))
         label = answers.parse_label(text, labels=labels, strict=strict)
         return Reading(label.value, label.reason)
     if task == "caption":
@@ -107,8 +110,27 @@ def read_answer(text: str | None, record: Record, *, strict: bool = False) -> Re
     return Reading(option.value, option.reason or clue.reason, clue.value)
 
 
+def checked_records(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Return records with usable truth, without what they lack.
+
+    Raises:
+        ValueError: If a task is unknown, or truth is missing or unusable; it names the record.
+    """
+    checked: list[dict[str, Any]] = []
+    for i, record in enumerate(records):
+        row = {key: value for key, value in record.items() if not gold.is_missing(value)}
+        task = row.get("task")
+        try:
+            if task not in GOLD_COLUMNS:
+                raise gold.GoldError(f"expected a task of {list(GOLD_COLUMNS)}, got {task!r}")
+            checked.append(row | gold.check_truth(row, ("video", *GOLD_COLUMNS[task])))
+        except ValueError as error:
+            raise ValueError(f"record {row.get('id', i)!r}: {error}") from error
+    return checked
+
+
 def score_texts(
-    texts: Sequence[str | None],
+    texts: Sequence[Any],
     records: Sequence[Record],
     *,
     strict: bool = False,
@@ -117,15 +139,16 @@ def score_texts(
     """Score the completions of one task.
 
     Args:
-        texts: ``N`` completions.
+        texts: ``N`` completions, as :func:`read_answer` takes them.
         records: ``N`` records of one task. ``type`` names a sample's group, if there is one.
         strict: Accept the prompt's exact wording only.
         judge: Of captions.
 
     Raises:
         ValueError: If there are no records, several tasks, or not one completion a record;
-            if a record's truth is unusable.
+            if a record's truth is missing or unusable; the message names it.
     """
+    records = checked_records(records)
     tasks = {record["task"] for record in records}
     if len(tasks) != 1 or len(texts) != len(records):
         raise ValueError(
@@ -175,7 +198,7 @@ def _task_scores(
         scores = task_metrics.got10k_scores(frames)
         return values, scores | task_metrics.videochat_tracking_scores(found, tracks), {}
     if task == "caption":
-        pairs = zip(found, (gold.check_events(r["events"]) for r in records), strict=True)
+        pairs = zip(found, (r["events"] for r in records), strict=True)
         recalls = [0.0 if c is None else event_recall(c, e, judge=judge) for c, e in pairs]
         return np.array(recalls), {"event_recall": float(np.mean(recalls))}, {}
     right = np.array([_is_right(a, r) for a, r in zip(found, records, strict=True)])
@@ -208,8 +231,7 @@ def _tracking_frames(
 
 def _is_right(answer: str | None, record: Record) -> bool:
     if record["task"] == "quality":
-        labels = record.get("labels") or QUALITY_LABELS
-        return answer == gold.check_label(record["answer"], labels)
+        return answer == gold.check_label(record["answer"], record.get("labels", QUALITY_LABELS))
     return answer == gold.check_option(record["answer"], record["options"])
 
 
@@ -232,6 +254,7 @@ def score_beside_baselines(
     Returns:
         Row name -> scores, the model's last: ``name`` and ``name, strict parsing``.
     """
+    records, train_records = checked_records(records), checked_records(train_records)
     blind = blind_answers(records, train_records=train_records)
     rows = {label: score_texts(chosen, records) for label, chosen in blind.items()}
     rows[name] = score_texts(texts, records)

@@ -31,6 +31,7 @@ SUCCESS_THRESHOLDS = (0.5, 0.75)
 RECALL_THRESHOLDS = (0.5, 0.7)
 GROUNDED_THRESHOLDS = (0.3, 0.5)
 GROUNDED_IOP = 0.5
+FAR_SHARE = 2.0  # a true box may leave the picture, as GOT-10k's do; further out it is in pixels
 
 
 def _some(values: Sequence[Any], *others: Sequence[Any]) -> None:
@@ -56,12 +57,18 @@ def frame_ious(
         visible: ``N`` lists, ``False`` where the object is hidden and the frame does not count.
 
     Raises:
-        ValueError: If the numbers of tracks differ, or no frame is left.
+        ValueError: If the numbers of tracks differ, no frame is left, or a target is far from
+            the picture, as one in pixels is.
     """
     seen = [[True] * len(track) for track in targets] if visible is None else visible
     _some(targets, preds, seen)
     ious: list[float] = []
     for track, truth, shown in zip(preds, targets, seen, strict=True):
+        if far := [box for box in truth if max(map(abs, box)) > FAR_SHARE]:
+            raise ValueError(
+                f"expected true boxes in shares of the picture, got {far[0]!r}; "
+                "divide pixels by the picture's width and height"
+            )
         boxes: list[Box | None] = [*(track or ()), *[None] * len(truth)]
         for box, target, counts in list(zip(boxes, truth, shown, strict=False))[1:]:
             if counts:

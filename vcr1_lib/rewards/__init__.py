@@ -33,6 +33,7 @@ from vcr1_lib.rewards.grading import (
     configured,
     grade,
     pay,
+    tell,
 )
 from vcr1_lib.rewards.judges import Judge, event_recall, word_judge
 
@@ -49,7 +50,8 @@ def _read(text: str, row: Row, task: str, strict: bool) -> Parsed[Any]:
         num_boxes = len(gold.check_boxes(row.get("boxes")))
         return answers.parse_track(text, num_boxes=num_boxes, strict=strict)
     if task == "quality":
-        return answers.parse_label(text, labels=row.get("labels", QUALITY_LABELS), strict=strict)
+        labels = gold.check_labels(row.get("labels", QUALITY_LABELS))
+        return answers.parse_label(text, labels=labels, strict=strict)
     if task == "caption":
         return answers.extract_answer(text, strict=strict)
     option = _read_option(text, row, task, strict)
@@ -113,8 +115,8 @@ def temporal_iou_reward(
         parsed = answers.parse_span(text, strict=strict, duration_seconds=limit)
         return pay(parsed, lambda pred: shape(pred, truth))
 
-    columns, tasks = {**columns, "span": span}, ("temporal_grounding",)
-    return grade("temporal_iou_reward", tasks, score, completions, columns)
+    own, tasks = {"span": span}, ("temporal_grounding",)
+    return grade("temporal_iou_reward", tasks, score, completions, columns, own)
 
 
 def interval_set_iou_reward(
@@ -124,7 +126,7 @@ def interval_set_iou_reward(
 
     Args:
         completions: ``N``.
-        spans: ``N`` lists of ``(start, end)`` seconds.
+        spans: ``N`` lists of ``(start, end)`` seconds; beside no option they need a ``task``.
         **columns: With ``duration``, a span that leaves the clip scores 0.
 
     >>> interval_set_iou_reward(["<clue>[(0, 2), (4, 6)]</clue>"], spans=[[(0, 6)]],
@@ -138,8 +140,8 @@ def interval_set_iou_reward(
         parsed = answers.parse_spans(text, strict=strict, duration_seconds=limit)
         return pay(parsed, lambda preds: overlap.interval_set_iou(preds, truth))
 
-    columns, tasks = {**columns, "spans": spans}, ("grounded_qa",)
-    return grade("interval_set_iou_reward", tasks, score, completions, columns)
+    own, tasks = {"spans": spans}, ("grounded_qa",)
+    return grade("interval_set_iou_reward", tasks, score, completions, columns, own)
 
 
 def track_iou_reward(
@@ -162,12 +164,12 @@ def track_iou_reward(
     """
 
     def score(text: str, row: Row, task: str) -> Scored:
-        truth = gold.check_boxes(row.get("boxes"))
+        truth = gold.check_boxes(row.get("boxes"), least=1 + skip_first)
         parsed = answers.parse_track(text, num_boxes=len(truth), strict=strict)
         return pay(parsed, lambda b: overlap.track_iou(b, truth, skip_first=skip_first))
 
-    columns, tasks = {**columns, "boxes": boxes}, ("tracking",)
-    return grade("track_iou_reward", tasks, score, completions, columns)
+    own, tasks = {"boxes": boxes}, ("tracking",)
+    return grade("track_iou_reward", tasks, score, completions, columns, own)
 
 
 later_track_iou_reward = configured(
@@ -194,8 +196,8 @@ def option_reward(
         truth = gold.check_option(row.get("answer"), row.get("options"))
         return pay(_read_option(text, row, task, strict), lambda letter: float(letter == truth))
 
-    columns = {**columns, "options": options, "answer": answer}
-    return grade("option_reward", ("multiple_choice", "grounded_qa"), score, completions, columns)
+    own, tasks = {"options": options, "answer": answer}, ("multiple_choice", "grounded_qa")
+    return grade("option_reward", tasks, score, completions, columns, own)
 
 
 def label_reward(
@@ -216,11 +218,11 @@ def label_reward(
         truth = gold.check_label(row.get("answer"), row.get("labels", QUALITY_LABELS))
         return pay(_read(text, row, task, strict), lambda label: float(label == truth))
 
-    columns = {**columns, "answer": answer}
-    return grade("label_reward", ("quality",), score, completions, columns)
+    own, tasks = {"answer": answer}, ("quality",)
+    return grade("label_reward", tasks, score, completions, columns, own)
 
 
-def grounded_qa_reward(completions: Column, **columns: Any) -> Rewards:
+def grounded_qa_reward(completions: Column, *, strict: bool = False, **columns: Any) -> Rewards:
     """Pay the mean of the right option and the overlap of its clue: the two terms as one.
 
     The paper adds them, as ``PRESETS["grounded_qa"]`` does; a mean stays in [0, 1].
@@ -229,13 +231,11 @@ def grounded_qa_reward(completions: Column, **columns: Any) -> Rewards:
     ...                    answer=["A"], spans=[[(0, 10)]])
     [0.75]
     """
-    reasons_out = columns.pop("reasons_out", None)
-    option_reasons: list[Any] = []
-    clue_reasons: list[Any] = []
-    right = option_reward(completions, reasons_out=option_reasons, **columns)
-    shown = interval_set_iou_reward(completions, reasons_out=clue_reasons, **columns)
-    if reasons_out is not None:
-        reasons_out.extend(a or b for a, b in zip(option_reasons, clue_reasons, strict=True))
+    asked = {key: columns.pop(key, None) for key in ("reasons_out", "log_extra")}
+    whys: list[list[Any]] = [[], []]
+    right = option_reward(completions, strict=strict, reasons_out=whys[0], **columns)
+    shown = interval_set_iou_reward(completions, strict=strict, reasons_out=whys[1], **columns)
+    tell("grounded_qa_reward", [a or b for a, b in zip(*whys, strict=True)], asked)
     pairs = zip(right, shown, strict=True)
     return [None if r is None or s is None else (r + s) / 2 for r, s in pairs]
 
@@ -269,8 +269,8 @@ def event_recall_reward(
             return Scored(0.0, Reason.TOO_LONG)
         return pay(content, lambda caption: event_recall(caption, truth, judge=judge))
 
-    columns = {**columns, "events": events}
-    return grade("event_recall_reward", ("caption",), score, completions, columns)
+    own, tasks = {"events": events}, ("caption",)
+    return grade("event_recall_reward", tasks, score, completions, columns, own)
 
 
 PRESETS: Final[dict[str, tuple[tuple[RewardFunc, float], ...]]] = {
@@ -293,4 +293,7 @@ def preset_rewards(tasks: Iterable[str]) -> list[RewardFunc]:
     >>> [reward.__name__ for reward in preset_rewards(["caption", "multiple_choice"])]
     ['format_reward', 'event_recall_reward', 'option_reward']
     """
-    return list(dict.fromkeys(reward for task in tasks for reward, _ in PRESETS[task]))
+    names = list(tasks)
+    if isinstance(tasks, str) or not PRESETS.keys() >= set(names):
+        raise ValueError(f"expected a list of tasks out of {list(PRESETS)}, got {tasks!r}")
+    return list(dict.fromkeys(reward for task in names for reward, _ in PRESETS[task]))

@@ -83,6 +83,16 @@ def kind_of(reward: Callable[..., Any], task: str) -> Kind | None:
     return "total" if paid[0] == FULL_SUM else None
 
 
+def _first_pay(reward: Callable[..., Any], task: str) -> str:
+    """Say what a reward makes of a task's truth."""
+    gold = cases(task)[0]
+    try:
+        (paid,) = pay(reward, [(gold.completion, gold.row)])
+    except FAULTS as error:
+        return f"it raised {type(error).__name__}: {error}"
+    return f"it paid {paid} for the truth"
+
+
 def run_case(reward: Callable[..., Any], case: Case, kind: Kind) -> Verdict:
     """Score a case alone, then between two right answers: neither may change the other."""
     gold = cases(case.task)[0]
@@ -119,9 +129,10 @@ def run_bench(reward: Callable[..., Any], tasks: Iterable[str] = tuple(GOLD)) ->
     kinds = {task: kind_of(reward, task) for task in tasks}
     verdicts = [run_case(reward, c, kind) for t, kind in kinds.items() if kind for c in cases(t)]
     if not verdicts:
+        whys = "; ".join(f"{task}: {_first_pay(reward, task)}" for task in sorted(kinds))
         raise ValueError(
             f"expected a reward that pays 1 (2 with the format) for the truth of one of "
-            f"{sorted(kinds)}, got none; a reward that takes message lists needs --chat"
+            f"{sorted(kinds)}, got {whys}; a reward that takes message lists needs --chat"
         )
     return verdicts
 
@@ -207,7 +218,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reward = load_rewards(options.rewards)
     except (ImportError, AttributeError, ValueError) as error:
         parser.error(f"{error}; expected package.module:function")
-    card = report_card(as_chat(reward) if options.chat else reward)
+    try:
+        card = report_card(as_chat(reward) if options.chat else reward)
+    except ValueError as error:
+        parser.error(str(error))
     print(card)  # noqa: T201
     return int("WRONG" in card)
 

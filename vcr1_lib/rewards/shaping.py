@@ -56,12 +56,15 @@ boundary_iou_reward = configured(
 )
 giou_reward = configured(temporal_iou_reward, name="giou_reward", shape=scaled_giou)
 
+_FORMED: Final = configured(format_reward, name="soft_length_reward")  # logs under that name
+
 
 def soft_length_reward(
     completions: Column,
     *,
     soft_chars: int = SOFT_CHARS,
     hard_chars: int = HARD_CHARS,
+    strict: bool = False,
     **columns: Any,
 ) -> Rewards:
     """Pay a well-formed completion by its length: 1 up to ``soft_chars``, 0 from ``hard_chars``.
@@ -80,7 +83,7 @@ def soft_length_reward(
     """
     if not 0 <= soft_chars < hard_chars:
         raise ValueError(f"expected 0 <= soft_chars < hard_chars, got {soft_chars}, {hard_chars}")
-    formed = format_reward(completions, **columns)
+    formed = _FORMED(completions, strict=strict, **columns)
     width = hard_chars - soft_chars
     left = [(hard_chars - len(completion_text(c))) / width for c in completions]
     shares = [min(1.0, max(0.0, share)) for share in left]

@@ -16,8 +16,6 @@ from pathlib import Path
 from threading import local
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from vcr1_lib.video import VideoError, read_clip
 
 log = logging.getLogger(__name__)
@@ -102,6 +100,8 @@ def scan(
             "expected limit_seconds > 0 and num_workers >= 1, "
             f"got {limit_seconds} and {num_workers}"
         )
+    from tqdm import tqdm  # not in a plain install, which reads annotations
+
     names = sorted(map(str, paths))
     mine, started = local(), list[_Worker]()
 
