@@ -162,7 +162,8 @@ def panel_picture(panel: Panel) -> bytes:
     axes = figure.subplots()
     looks = zip(cycle(LINE_COLOURS), cycle("osv^Dx*"), panel.lines.items())
     for colour, marker, (label, (steps, values)) in looks:
-        axes.plot(steps, values, color=colour, marker=marker, label=label)
+        every = max(1, len(steps) // 15)  # markers tell lines apart; more would hide them
+        axes.plot(steps, values, color=colour, marker=marker, markevery=every, label=label)
     axes.set(title=panel.title, xlabel=panel.xlabel, ylabel=panel.unit)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
