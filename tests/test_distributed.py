@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from tiny import FAMILIES
+from torch import nn
 
 from vcr1_lib.models.loading import load_model
 
@@ -52,10 +54,10 @@ def step(processes: int, *arguments: str) -> None:
     launch(torchrun(processes), str(CHILD), *arguments)
 
 
-def furthest(folder: Path) -> float:
+def furthest(folder: Path, model: nn.Module | None = None) -> float:
     """How far any weight of two processes is from that of one; both have moved."""
     one, two = (load_file(folder / f"{n}.safetensors") for n in (1, 2))
-    base = dict(load_model(TINY_MODEL)[0].named_parameters())
+    base = dict((model or load_model(TINY_MODEL)[0]).named_parameters())
     assert max(float((one[name] - base[name].detach()).abs().max()) for name in one) > 1e-3
     return max(float((one[name] - two[name]).abs().max()) for name in one)
 
@@ -79,6 +81,14 @@ def test_two_processes_make_the_step_of_one(
     step(1, str(tmp_path), loss_type, rewards, "ddp")
     step(2, str(tmp_path), loss_type, rewards, engine)
     assert furthest(tmp_path) < 1e-5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_decoder_of_every_family_is_sharded(tmp_path: Path, family: str) -> None:
+    """And its tower is not: it runs before the whole model's ``forward``."""
+    step(1, str(tmp_path), "dapo", "length", "ddp", family)
+    step(2, str(tmp_path), "dapo", "length", "fsdp2", family)
+    assert furthest(tmp_path, FAMILIES[family]()[0]) < 1e-5
 
 
 def test_four_bits_in_pieces_make_the_step_of_one_process(tmp_path: Path) -> None:

@@ -17,7 +17,12 @@ from vcr1_lib.groups.policy import GroupPolicy, Rollout
 from vcr1_lib.metrics.by_task import figures_by_task, tasks_of
 from vcr1_lib.models import PromptLoader, family_of
 from vcr1_lib.models.loading import ModelError, check_scaled
-from vcr1_lib.models.sharding import any_process, each_a_share, stop_together
+from vcr1_lib.models.sharding import (
+    any_process,
+    each_a_share,
+    shard_decoder_layers,
+    stop_together,
+)
 from vcr1_lib.training.callbacks import JsonLines, ProgressBar, SkippedSteps, StopOnInterrupt
 from vcr1_lib.training.checkpoints import ResumableTrainer
 from vcr1_lib.training.config import VideoConfig
@@ -84,6 +89,8 @@ class VideoTrainer(ResumableTrainer):
             callbacks=callbacks,
         )
         self.model_accepts_loss_kwargs = False
+        if self.is_fsdp_enabled:
+            shard_decoder_layers(model, self.accelerator.state.fsdp_plugin)
         self._window: list[Rollout] = []
         self._sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self.remove_callback(PrinterCallback)
