@@ -17,6 +17,7 @@ from accelerate.commands.config.config_args import ClusterConfig
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils import FullyShardedDataParallelPlugin
 from accelerate.utils.launch import prepare_multi_gpu_env
+from torch.distributed.fsdp import StateDictType
 
 from vcr1_lib.training.config import read_options
 
@@ -53,6 +54,8 @@ def test_fsdp_gets_what_the_file_says(config: Path, monkeypatch: pytest.MonkeyPa
     plugin = FullyShardedDataParallelPlugin()
     assert plugin.fsdp_version == 2
     assert plugin.reshard_after_forward is True
+    # Transformers writes the model at the end under this type alone.
+    assert plugin.state_dict_type is StateDictType.FULL_STATE_DICT
     assert plugin.cpu_ram_efficient_loading is True
 
 
