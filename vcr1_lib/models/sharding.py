@@ -12,13 +12,10 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
-from accelerate.utils import FullyShardedDataParallelPlugin
 from torch import distributed, nn
 from torch.distributed.fsdp import FSDPModule
+from transformers.integrations import deepspeed
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
-
-from vcr1_lib.models import base_model
-from vcr1_lib.models.loading import ModelError
 
 Row = TypeVar("Row")
 
@@ -28,23 +25,19 @@ def is_sharded(model: nn.Module) -> bool:
     return isinstance(model, FSDPModule) or is_deepspeed_zero3_enabled()
 
 
-def shard_decoder_layers(model: nn.Module, plugin: FullyShardedDataParallelPlugin) -> None:
-    """Let FSDP2 shard the language model layer by layer, and the vision tower with the root.
+@contextmanager
+def loaded_whole() -> Iterator[None]:
+    """Keep ZeRO-3's configuration from Transformers while it loads a model.
 
-    Left alone, accelerate shards blocks of the tower too, and PyTorch refuses to run one before
-    the whole model's first ``forward``. What the user told it to wrap stands.
-
-    Raises:
-        ModelError: If the plugin is FSDP1's.
+    It would divide the weights at once, and without DeepSpeed's engine around it, which comes
+    with the training, such a model answers nothing. The engine divides whole weights as well.
     """
-    if plugin.fsdp_version != 2:
-        raise ModelError(
-            f"expected fsdp_version 2, got {plugin.fsdp_version}: write fsdp_version: 2 under "
-            "fsdp_config, as in configs/accelerate/fsdp2.yaml"
-        )
-    if plugin.transformer_cls_names_to_wrap is None:
-        layer = base_model(model).get_decoder().layers[0]
-        plugin.transformer_cls_names_to_wrap = [type(layer).__name__]
+    told = deepspeed._hf_deepspeed_config_weak_ref
+    deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        deepspeed._hf_deepspeed_config_weak_ref = told
 
 
 @contextmanager

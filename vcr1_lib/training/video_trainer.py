@@ -15,14 +15,9 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback, Tra
 from vcr1_lib.evaluation import answer_greedily, read_predictions
 from vcr1_lib.groups.policy import GroupPolicy, Rollout
 from vcr1_lib.metrics.by_task import figures_by_task, tasks_of
-from vcr1_lib.models import PromptLoader, family_of
+from vcr1_lib.models import PromptLoader, base_model, family_of
 from vcr1_lib.models.loading import ModelError, check_scaled
-from vcr1_lib.models.sharding import (
-    any_process,
-    each_a_share,
-    shard_decoder_layers,
-    stop_together,
-)
+from vcr1_lib.models.sharding import any_process, each_a_share, stop_together
 from vcr1_lib.training.callbacks import JsonLines, ProgressBar, SkippedSteps, StopOnInterrupt
 from vcr1_lib.training.checkpoints import ResumableTrainer
 from vcr1_lib.training.config import VideoConfig
@@ -90,7 +85,7 @@ class VideoTrainer(ResumableTrainer):
         )
         self.model_accepts_loss_kwargs = False
         if self.is_fsdp_enabled:
-            shard_decoder_layers(model, self.accelerator.state.fsdp_plugin)
+            self._shard_decoder(self.accelerator.state.fsdp_plugin)
         self._window: list[Rollout] = []
         self._sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self.remove_callback(PrinterCallback)
@@ -100,6 +95,21 @@ class VideoTrainer(ResumableTrainer):
         self.add_callback(StopOnInterrupt)
         if args.fp16:
             self.add_callback(SkippedSteps(self._watch_skipped))
+
+    def _shard_decoder(self, plugin: Any) -> None:
+        """Let FSDP2 shard the language model layer by layer, and the tower with the rest.
+
+        Left alone, accelerate shards blocks of the tower too, and PyTorch refuses to run one
+        before the whole model's first ``forward``. Classes that the user names stand.
+        """
+        if plugin.fsdp_version != 2:
+            raise ModelError(
+                f"expected fsdp_version 2, got {plugin.fsdp_version}: write fsdp_version: 2 under "
+                "fsdp_config, as in configs/accelerate/fsdp2.yaml"
+            )
+        if plugin.transformer_cls_names_to_wrap is None:
+            layer = base_model(self.model).get_decoder().layers[0]
+            plugin.transformer_cls_names_to_wrap = [type(layer).__name__]
 
     def _rollout(self, loaded: dict[str, Any], device: torch.device) -> Rollout:
         """Return the answers to learn from, to what the loader returned."""
