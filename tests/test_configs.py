@@ -90,6 +90,7 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
     [
         ("- a list", "expected options and their values"),
         ("lerning_rate: 1", "unknown option --lerning_rate; did you mean --learning_rate?"),
+        ("compute_environment: LOCAL", "looks like a file for accelerate launch --config_file"),
         ("a: [", "expected a file of YAML or JSON"),
         (None, "expected a file of YAML or JSON"),
     ],

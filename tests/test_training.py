@@ -319,6 +319,17 @@ def test_a_schedulers_word_saves_and_stops(tmp_path: Path, number: signal.Signal
     assert signal.getsignal(number) == before
 
 
+def test_an_engine_that_is_not_in_use_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a CPU accelerate takes another one in silence."""
+    trainer_of(tmp_path, format_reward)
+    assert not caplog.records
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    trainer_of(tmp_path, format_reward)
+    assert "FSDP was asked for and is not in use: accelerate runs NO" in caplog.text
+
+
 def test_vllm_and_pieces_are_refused_before_the_model_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

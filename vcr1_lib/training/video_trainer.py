@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from accelerate.utils import parse_flag_from_env
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
@@ -86,6 +87,9 @@ class VideoTrainer(ResumableTrainer):
         self.model_accepts_loss_kwargs = False
         if self.is_fsdp_enabled:
             self._shard_decoder(self.accelerator.state.fsdp_plugin)
+        elif parse_flag_from_env("ACCELERATE_USE_FSDP") and self.is_world_process_zero():
+            kind = self.accelerator.distributed_type.value
+            log.warning("FSDP was asked for and is not in use: accelerate runs %s here", kind)
         self._window: list[Rollout] = []
         self._sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self.remove_callback(PrinterCallback)
