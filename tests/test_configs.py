@@ -17,6 +17,7 @@ from accelerate.commands.config.config_args import ClusterConfig
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils import FullyShardedDataParallelPlugin
 from accelerate.utils.launch import prepare_multi_gpu_env
+from torch.distributed.fsdp import StateDictType
 
 from vcr1_lib.training.config import read_options
 
@@ -53,7 +54,10 @@ def test_fsdp_gets_what_the_file_says(config: Path, monkeypatch: pytest.MonkeyPa
     plugin = FullyShardedDataParallelPlugin()
     assert plugin.fsdp_version == 2
     assert plugin.reshard_after_forward is True
-    assert plugin.cpu_ram_efficient_loading is True
+    # Transformers writes the model at the end under this type alone.
+    assert plugin.state_dict_type is StateDictType.FULL_STATE_DICT
+    # Every process answers before the training, by weights of its own.
+    assert plugin.cpu_ram_efficient_loading is False
 
 
 @dataclass
@@ -87,6 +91,7 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
     [
         ("- a list", "expected options and their values"),
         ("lerning_rate: 1", "unknown option --lerning_rate; did you mean --learning_rate?"),
+        ("compute_environment: LOCAL", "looks like a file for accelerate launch --config_file"),
         ("a: [", "expected a file of YAML or JSON"),
         (None, "expected a file of YAML or JSON"),
     ],

@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import bitsandbytes as bnb
 import pytest
@@ -17,6 +17,11 @@ from test_groups import CLIPS, assert_exact, batch_of, random_answers
 from tiny import FAMILIES, noise_clip
 from torch import nn
 from transformers import TrainingArguments
+from transformers.integrations.deepspeed import (
+    is_deepspeed_zero3_enabled,
+    set_hf_deepspeed_config,
+    unset_hf_deepspeed_config,
+)
 from trl import ModelConfig
 
 from scripts.train_grpo import ScriptArguments
@@ -173,6 +178,29 @@ def test_a_merged_adapter_needs_no_peft(adapter: Path, tmp_path: Path) -> None:
     assert (scores_of(*merged) - scores_of(*load_model(adapter))).abs().max() < 1e-4
     with pytest.raises(ModelError, match=r"with adapter_config\.json, got"):
         merge_adapter(TINY, tmp_path / "out")
+
+
+class ZeRO3:
+    """What Transformers looks at; weights divided at once would need DeepSpeed here."""
+
+    config: ClassVar[dict[str, Any]] = {"zero_optimization": {"stage": 3}}
+
+    def is_zero3(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_weights_are_whole_until_zero3_trains_them(device: str) -> None:
+    """Transformers refuses a device under ZeRO-3, and the script answers before it trains."""
+    launched = ZeRO3()
+    set_hf_deepspeed_config(launched)
+    try:
+        model, _ = load_model(TINY, device=device)
+        assert is_deepspeed_zero3_enabled()
+    finally:
+        unset_hf_deepspeed_config()
+    assert {p.device.type for p in model.parameters()} == {device}
+    assert all(p.numel() for p in model.parameters())
 
 
 def copy_without(path: Path, target: Path, name: str) -> Path:

@@ -167,6 +167,9 @@ def test_ranks_share_weights_by_strategy() -> None:
     # fp32 master weights and two states: 12 bytes a parameter over 8 ranks.
     assert zero3.optimizer == 12 * PUBLISHED["Qwen/Qwen2.5-VL-7B-Instruct"] // 8
     assert zero3.total < zero2.total < ddp.total
+    # The trainer keeps a whole copy in every process.
+    assert zero3.reference == alone.reference == alone.weights
+    assert plan_memory(read_setup(MULTI | {"strategy": "fsdp2"})) == zero3
 
 
 def test_traffic_of_one_step() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,12 @@ from vcr1_lib.models.loading import load_model
 from vcr1_lib.rewards import format_reward, temporal_iou_reward
 from vcr1_lib.rewards.panel import RewardPanel
 from vcr1_lib.training import VideoGRPOTrainer
-from vcr1_lib.training.callbacks import COMPLETIONS_FILE, METRICS_FILE, SkippedSteps
+from vcr1_lib.training.callbacks import (
+    COMPLETIONS_FILE,
+    METRICS_FILE,
+    SkippedSteps,
+    StopOnInterrupt,
+)
 from vcr1_lib.training.config import VideoGRPOConfig
 from vcr1_lib.training.windows import RepeatedWindows
 from vcr1_lib.video import blanked, shuffled
@@ -293,3 +299,42 @@ def test_one_list_of_rewards_serves_mixed_rows(tmp_path: Path) -> None:
     assert graded.rewards[:2, 1].tolist() == [1, 1]
     assert graded.rewards[2:, 1].isnan().all()
     assert graded.extra["format_reward_reason"] == ["missing_tag"] * 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_schedulers_word_saves_and_stops(tmp_path: Path, number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    callback, state, control = StopOnInterrupt(), TrainerState(), TrainerControl()
+    args = VideoGRPOConfig(output_dir=str(tmp_path), use_cpu=True)
+    callback.on_train_begin(args, state, control)
+    callback.on_step_end(args, state, control)
+    assert not control.should_save
+    assert not control.should_training_stop
+    signal.raise_signal(number)
+    signal.raise_signal(number)  # the launcher passes it on
+    callback.on_step_end(args, state, control)
+    assert control.should_save
+    assert control.should_training_stop
+    callback.on_train_end(args, state, control)
+    assert signal.getsignal(number) == before
+
+
+def test_an_engine_that_is_not_in_use_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a CPU accelerate takes another one in silence."""
+    trainer_of(tmp_path, format_reward)
+    assert not caplog.records
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    trainer_of(tmp_path, format_reward)
+    assert "FSDP was asked for and is not in use: accelerate runs NO" in caplog.text
+
+
+def test_vllm_and_pieces_are_refused_before_the_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    VideoGRPOConfig(output_dir=str(tmp_path), use_cpu=True, use_vllm=True)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    VideoGRPOConfig(output_dir=str(tmp_path), use_cpu=True)
+    with pytest.raises(ValueError, match="use_vllm needs the whole model in every process"):
+        VideoGRPOConfig(output_dir=str(tmp_path), use_cpu=True, use_vllm=True)

@@ -11,10 +11,13 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
 from safetensors.torch import save_file
+from tiny import FAMILIES
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from transformers import set_seed
 
 from vcr1_lib.datasets import read_charades_sta
+from vcr1_lib.models import base_model
 from vcr1_lib.models.loading import load_model
 from vcr1_lib.rewards import format_reward, temporal_iou_reward
 from vcr1_lib.training import VideoGRPOTrainer
@@ -26,7 +29,6 @@ FSDP2 = {
     "ACCELERATE_USE_FSDP": "true",
     "FSDP_VERSION": "2",
     "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-    "FSDP_TRANSFORMER_CLS_TO_WRAP": "LlamaDecoderLayer",
     "FSDP_RESHARD_AFTER_FORWARD": "true",
     "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
 }
@@ -39,6 +41,11 @@ def flat_on_the_first_rows(completions: list[str], id: list[str], **columns: obj
     ious = temporal_iou_reward(completions, **columns)
     odd = [int(name.split(":")[1][1:]) % 2 for name in id]
     return [0.5 if flat else iou for flat, iou in zip(odd, ious, strict=True)]
+
+
+def length_reward(completions: list[str], **columns: object) -> list[float]:
+    """Tell apart what a random model says."""
+    return [float(len(text)) for text in completions]
 
 
 def zero_options(engine: str) -> dict[str, Any]:
@@ -69,30 +76,41 @@ def whole(weight: torch.Tensor) -> torch.Tensor:
     return weight.full_tensor() if isinstance(weight, DTensor) else weight.detach().clone()
 
 
+REWARDS: dict[str, list[Any]] = {
+    "all": [format_reward, temporal_iou_reward],
+    "flat": [flat_on_the_first_rows],
+    "length": [length_reward],
+}
+
+
 def main() -> None:
-    folder, loss_type, flat = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "flat"
-    engine = sys.argv[4]
+    folder, loss_type, rewards, engine = Path(sys.argv[1]), *sys.argv[2:5]
+    family = sys.argv[5] if len(sys.argv) > 5 else None
     clips = SAMPLES / "charades_sta"
     records = read_charades_sta(
         clips / "toyworld_sta_train.txt", clips / "toyworld_v1_train.csv", clips / "videos"
     )
     set_seed(0)  # of new adapters
-    model, processor = load_model(SAMPLES / "tiny_model", **FOUR_BITS if "nf4" in engine else {})
+    options = FOUR_BITS if "nf4" in engine else {}
+    model, processor = (
+        FAMILIES[family]() if family else load_model(SAMPLES / "tiny_model", **options)
+    )
     config = VideoGRPOConfig(
         output_dir=str(folder), max_steps=1, num_generations=4, max_completion_length=24,
         fps=1, max_frames=24, optim="sgd", learning_rate=1.0, max_grad_norm=0.0, warmup_steps=0,
         lr_scheduler_type="constant", loss_type=loss_type, use_cpu=True, disable_tqdm=True,
-        save_strategy="no", ddp_timeout=120,
+        save_strategy="no", ddp_timeout=120, preflight=family is None,
         per_device_train_batch_size=GROUPS // int(os.environ["WORLD_SIZE"]), **zero_options(engine),
     )  # fmt: skip
-    rewards = [flat_on_the_first_rows] if flat else [format_reward, temporal_iou_reward]
     if "fsdp2" in engine:
         shard_on_cpu()
-    trainer = VideoGRPOTrainer(model, rewards, config, records[:GROUPS], None, processor)
+    trainer = VideoGRPOTrainer(model, REWARDS[rewards], config, records[:GROUPS], None, processor)
     assert bool(trainer.is_fsdp_enabled) == ("fsdp2" in engine)
     assert bool(trainer.is_deepspeed_enabled) == engine.startswith("zero")
     trainer.train()
     inner = trainer.accelerator.unwrap_model(trainer.model)
+    layers = base_model(inner).get_decoder().layers
+    assert all(isinstance(layer, FSDPModule) == ("fsdp2" in engine) for layer in layers)
     four_bits = [p for name, p in inner.named_parameters() if "base_layer.weight" in name]
     assert all(isinstance(p, DTensor) == ("fsdp2" in engine) for p in four_bits)
     assert bool(four_bits) == ("nf4" in engine)

@@ -149,4 +149,6 @@ def refuse_unknown(parser: ArgumentParser, unknown: Sequence[str]) -> None:
         known = [flag for action in parser._actions for flag in action.option_strings]
         near = get_close_matches(unknown[0], known, 1)
         meant = f"did you mean {near[0]}?" if near else "--help lists them all"
+        if unknown[0] == "--compute_environment":
+            meant = "this looks like a file for accelerate launch --config_file"
         parser.error(f"unknown option {unknown[0]}; {meant}")

@@ -22,6 +22,7 @@ from transformers import (
 from transformers.utils.import_utils import is_bitsandbytes_available
 
 from vcr1_lib.models import FAMILIES
+from vcr1_lib.models.sharding import loaded_whole
 
 TINY_MODEL: Final = "data_samples/tiny_model"
 DTYPES: Final = ("auto", "bfloat16", "float16", "float32")
@@ -215,18 +216,17 @@ def _base_of(adapter: Path) -> str:
 
 def _load_base(name: str, options: ModelOptions, device: torch.device) -> Any:
     dtype = _compute_dtype(name, _read_config(name), options.dtype, device)
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = {"attn_implementation": options.attn_implementation}
     if device.type != "cpu" or options.load_in_4bit:
         extra["device_map"] = {"": device}
     if options.load_in_4bit:
         _check_four_bits(device)
         extra["quantization_config"] = four_bit_config(options, dtype)
-    if options.attn_implementation:
-        extra["attn_implementation"] = options.attn_implementation
     try:
-        model = AutoModelForImageTextToText.from_pretrained(
-            name, dtype=dtype, use_safetensors=True, **extra
-        )
+        with loaded_whole():
+            model = AutoModelForImageTextToText.from_pretrained(
+                name, dtype=dtype, use_safetensors=True, **extra
+            )
     except OSError as error:
         raise ModelError(_not_found(name, error)) from error
     keep_gradient(model)

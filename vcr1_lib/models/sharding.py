@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import distributed, nn
 from torch.distributed.fsdp import FSDPModule
+from transformers.integrations import deepspeed
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 Row = TypeVar("Row")
@@ -22,6 +23,21 @@ Row = TypeVar("Row")
 def is_sharded(model: nn.Module) -> bool:
     """Tell whether a forward of this model is a collective call."""
     return isinstance(model, FSDPModule) or is_deepspeed_zero3_enabled()
+
+
+@contextmanager
+def loaded_whole() -> Iterator[None]:
+    """Keep ZeRO-3's configuration from Transformers while it loads a model.
+
+    It would divide the weights at once, and without DeepSpeed's engine around it, which comes
+    with the training, such a model answers nothing. The engine divides whole weights as well.
+    """
+    told = deepspeed._hf_deepspeed_config_weak_ref
+    deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        deepspeed._hf_deepspeed_config_weak_ref = told
 
 
 @contextmanager

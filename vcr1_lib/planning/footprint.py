@@ -195,7 +195,7 @@ def _fixed(shape: Shape, setup: Setup) -> dict[str, int]:
         "adapters": int(adapters * 4 / shards),
         "gradients": int(gradients / sharded),
         "optimizer": int(optimizer / sharded),
-        "reference": int(reference / shards),
+        "reference": int(reference),
         "casts": int(casts),
     }
 

@@ -11,7 +11,7 @@ from vcr1_lib.training.config import VideoGRPOConfig
 
 # "auto" is the checkpoint's own, and those published are in bfloat16.
 DTYPE_BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 2}
-STRATEGIES: Final = ("ddp", "zero2", "zero3", "fsdp")
+STRATEGIES: Final = ("ddp", "zero2", "zero3", "fsdp", "fsdp2")
 
 
 class Setup(NamedTuple):
@@ -24,7 +24,8 @@ class Setup(NamedTuple):
         height: Of the clips, in pixels.
         width: Of the clips, in pixels.
         num_gpus: Of the launcher.
-        strategy: How they share the model: ``"ddp"``, ``"zero2"``, ``"zero3"`` or ``"fsdp"``.
+        strategy: How they share the model: ``"ddp"``, ``"zero2"``, ``"zero3"`` or ``"fsdp2"``;
+            ``"fsdp"`` is the same.
     """
 
     model_name_or_path: str
@@ -61,7 +62,7 @@ class Setup(NamedTuple):
     @property
     def shards(self) -> int:
         """Ranks that divide the weights among them."""
-        return self.num_gpus if self.strategy in ("zero3", "fsdp") else 1
+        return self.num_gpus if self.strategy in ("zero3", "fsdp", "fsdp2") else 1
 
 
 def read_setup(options: Mapping[str, Any]) -> Setup:

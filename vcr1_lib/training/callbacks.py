@@ -18,6 +18,8 @@ from transformers.trainer_callback import (
 )
 from transformers.training_args import TrainingArguments
 
+from vcr1_lib.models.sharding import any_process
+
 log = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.jsonl"
@@ -164,35 +166,43 @@ class SkippedSteps(TrainerCallback):
 
 
 class StopOnInterrupt(TrainerCallback):
-    """On Ctrl-C finish the step, save a checkpoint and stop; a second Ctrl-C stops at once."""
+    """On Ctrl-C finish the step, save a checkpoint and stop; a second Ctrl-C stops at once.
+
+    SIGTERM does the same, and SIGUSR1, a scheduler's word before its time limit: launchers kill
+    what has not ended 30 s after a SIGTERM. They may come twice, so a second one changes nothing.
+    All processes stop at the same step.
+    """
 
     def __init__(self) -> None:
         self.asked = False
-        self.previous: Any = None
+        self.previous: dict[int, Any] = {}
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Listen for Ctrl-C; only the main thread may."""
+        """Listen for the signals; only the main thread may."""
         self.asked = False
         if threading.current_thread() is threading.main_thread():
-            self.previous = signal.signal(signal.SIGINT, self._ask)
+            names = ("SIGINT", "SIGTERM", "SIGUSR1")  # Windows lacks the last
+            listened = [getattr(signal, name) for name in names if hasattr(signal, name)]
+            self.previous = {number: signal.signal(number, self._ask) for number in listened}
 
     def _ask(self, number: int, frame: Any) -> None:
         self.asked = True
-        signal.signal(signal.SIGINT, self.previous)
+        if number == signal.SIGINT:
+            signal.signal(number, self.previous[number])
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Save and stop if asked."""
-        if self.asked:
+        """Save and stop if any process was asked."""
+        if any_process(self.asked, args.device):
             control.should_save = control.should_training_stop = True
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Give Ctrl-C back."""
-        if self.previous is not None:
-            signal.signal(signal.SIGINT, self.previous)
-            self.previous = None
+        """Give the signals back."""
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+        self.previous = {}

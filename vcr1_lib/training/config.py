@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from transformers import TrainingArguments
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from vcr1_lib.groups.vllm_server import VLLMOptions
 from vcr1_lib.grpo import LossType, RatioLevel, ScaleRewards
@@ -180,6 +182,12 @@ class VideoGRPOConfig(VLLMOptions, VideoConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        sharded = parse_flag_from_env("ACCELERATE_USE_FSDP") or is_deepspeed_zero3_enabled()
+        if self.use_vllm and (sharded or self.fsdp):
+            raise ValueError(
+                "use_vllm needs the whole model in every process: no FSDP, no ZeRO-3; launch by "
+                "configs/accelerate/ddp.yaml"
+            )
         if self.num_generations < 2:
             raise ValueError(
                 f"expected num_generations >= 2, got {self.num_generations}: "

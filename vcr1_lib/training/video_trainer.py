@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from accelerate.utils import parse_flag_from_env
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
@@ -15,7 +16,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback, Tra
 from vcr1_lib.evaluation import answer_greedily, read_predictions
 from vcr1_lib.groups.policy import GroupPolicy, Rollout
 from vcr1_lib.metrics.by_task import figures_by_task, tasks_of
-from vcr1_lib.models import PromptLoader, family_of
+from vcr1_lib.models import PromptLoader, base_model, family_of
 from vcr1_lib.models.loading import ModelError, check_scaled
 from vcr1_lib.models.sharding import any_process, each_a_share, stop_together
 from vcr1_lib.training.callbacks import JsonLines, ProgressBar, SkippedSteps, StopOnInterrupt
@@ -84,6 +85,11 @@ class VideoTrainer(ResumableTrainer):
             callbacks=callbacks,
         )
         self.model_accepts_loss_kwargs = False
+        if self.is_fsdp_enabled:
+            self._shard_decoder(self.accelerator.state.fsdp_plugin)
+        elif parse_flag_from_env("ACCELERATE_USE_FSDP") and self.is_world_process_zero():
+            kind = self.accelerator.distributed_type.value
+            log.warning("FSDP was asked for and is not in use: accelerate runs %s here", kind)
         self._window: list[Rollout] = []
         self._sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self.remove_callback(PrinterCallback)
@@ -93,6 +99,21 @@ class VideoTrainer(ResumableTrainer):
         self.add_callback(StopOnInterrupt)
         if args.fp16:
             self.add_callback(SkippedSteps(self._watch_skipped))
+
+    def _shard_decoder(self, plugin: Any) -> None:
+        """Let FSDP2 shard the language model layer by layer, and the tower with the rest.
+
+        Left alone, accelerate shards blocks of the tower too, and PyTorch refuses to run one
+        before the whole model's first ``forward``. Classes that the user names stand.
+        """
+        if plugin.fsdp_version != 2:
+            raise ModelError(
+                f"expected fsdp_version 2, got {plugin.fsdp_version}: write fsdp_version: 2 under "
+                "fsdp_config, as in configs/accelerate/fsdp2.yaml"
+            )
+        if plugin.transformer_cls_names_to_wrap is None:
+            layer = base_model(self.model).get_decoder().layers[0]
+            plugin.transformer_cls_names_to_wrap = [type(layer).__name__]
 
     def _rollout(self, loaded: dict[str, Any], device: torch.device) -> Rollout:
         """Return the answers to learn from, to what the loader returned."""
