@@ -12,7 +12,7 @@ from tools import notebook_table
 from tools.notebook_table import HOW, RECEIPTS, cells, colab_link, readme, run, table
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-RECEIPT = {"seconds": 61.0, "cpu_seconds": 80.0, "peak_gb": 1.25, "load_before": 0.1}
+RECEIPT = {"seconds": 61.0, "cpu_seconds": 80.0, "peak_gb": 1.25, "busy_before_percent": 2.5}
 
 
 def test_the_readme_shows_what_the_tool_writes() -> None:
@@ -29,7 +29,7 @@ def test_every_notebook_has_a_receipt_and_no_other() -> None:
 
 def test_minutes_are_rounded_up_and_a_busy_machine_is_marked() -> None:
     assert cells(RECEIPT) == ("2", "1.2")
-    assert cells(RECEIPT | {"load_before": 3.0}) == ("2 \\*", "1.2")
+    assert cells(RECEIPT | {"busy_before_percent": 90.0}) == ("2 \\*", "1.2")
     assert cells(None) == ("not measured", "not measured")
 
 
