@@ -105,9 +105,8 @@ def cells(receipt: dict[str, float] | None) -> tuple[str, str]:
     if receipt is None:
         return "not measured", "not measured"
     minutes = f"{-(-receipt['seconds'] // 60):.0f}"
-    return minutes + BUSY * (
-        receipt["busy_before_percent"] > BUSY_PERCENT
-    ), f"{receipt['peak_gb']:.1f}"
+    minutes += BUSY * (receipt["busy_before_percent"] > BUSY_PERCENT)
+    return minutes, f"{receipt['peak_gb']:.1f}"
 
 
 def table(receipts: dict[str, Any], address: str) -> str:
@@ -125,12 +124,8 @@ def table(receipts: dict[str, Any], address: str) -> str:
         row = [f"[{number}]({place})", title, told["goal"], told["tier"], minutes, memory]
         rows.append(f"| {' | '.join([*row, colab_link(address, place)])} |\n")
     text = HEAD + "".join(rows)
-    busy = [
-        one
-        for one in receipts.get("notebooks", {}).values()
-        if one["busy_before_percent"] > BUSY_PERCENT
-    ]
-    text += "\n\\* beside other work; alone it is quicker.\n" * bool(busy)
+    mark = f"\n{BUSY.strip()} beside other work; alone it is quicker.\n"
+    text += mark * any(BUSY in row for row in rows)
     source = f"\nMinutes and memory: [receipts]({RECEIPTS.relative_to(ROOT).as_posix()}).\n"
     return text + source * bool(receipts)
 
