@@ -19,26 +19,16 @@ import shlex
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
 from importlib import metadata
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import group_systems
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "group_step.json"
 PICTURE = ROOT / "docs" / "group_step.png"
 COLOURS = ("#0072b2", "#56b4e9", "#d55e00", "#e69f00")
-TEXT = {
-    "hidden_size": 128,
-    "intermediate_size": 384,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 4,
-}
-SIDE = 64  # pixels; 64 visual tokens a temporal patch
-STEPS, WARMUP = 3, 1
 BOTH = ("shared", "trl")
 SYSTEMS = ("shared", "separate rows", "trl", "trl, micro-batch 1")
 
@@ -80,160 +70,6 @@ FIGURES = {
 }
 
 
-def status_mib(name: str) -> float:
-    text = Path("/proc/self/status").read_text()
-    return float(text.split(f"{name}:")[1].split()[0]) / 1024
-
-
-def reward(completions: list[Any], **columns: Any) -> list[float]:
-    """Score anything, differently."""
-    return [float(i % 8) for i in range(len(completions))]
-
-
-class Meter:
-    """Seconds of a step's update, and its highest memory above what was held before it."""
-
-    def __init__(self, trainer: Any) -> None:
-        self.seconds = 0.0
-        self.peaks: list[float] = []
-        self.held = self.began = 0.0
-        self.loss, self.step = trainer.compute_loss, trainer.training_step
-        trainer.compute_loss, trainer.training_step = self.compute_loss, self.training_step
-
-    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
-        self.held = status_mib("VmRSS")
-        self.began = time.perf_counter()
-        return self.loss(*args, **kwargs)
-
-    def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        result = self.step(*args, **kwargs)
-        self.seconds += time.perf_counter() - self.began
-        self.peaks.append(status_mib("VmHWM") - self.held)
-        return result
-
-
-def run_child(system: str, temporal: int, group: int, length: int) -> dict[str, float]:
-    import torch
-    from transformers import TrainerCallback, set_seed
-    from transformers.utils import logging
-
-    sys.path.insert(0, str(ROOT / "tests"))
-    import tiny
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    set_seed(0)
-    model, processor = tiny.qwen(**TEXT)
-    options = {
-        "output_dir": tempfile.mkdtemp(),
-        "max_steps": STEPS + WARMUP,
-        "num_generations": group,
-        "max_completion_length": length,
-        "learning_rate": 1e-6,
-        "use_cpu": True,
-        "bf16": False,
-        "gradient_checkpointing": False,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "beta": 0.0,
-        "loss_type": "grpo",
-    }
-    build = build_trl if system.startswith("trl") else build_ours
-    trainer = build(model, processor, system, temporal, group, length, options)
-    meter = Meter(trainer)
-    stamps: list[float] = []
-    updates: list[float] = []
-
-    class Clock(TrainerCallback):
-        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            stamps.append(time.perf_counter())
-            updates.append(meter.seconds)
-            meter.seconds = 0.0
-
-    trainer.add_callback(Clock)
-    trainer.train()
-    seconds = [b - a for a, b in pairwise(stamps)][WARMUP - 1 :]
-    return {
-        "step_seconds": statistics.median(seconds),
-        "update_seconds": statistics.median(updates[WARMUP:]),
-        "update_peak_mib": max(meter.peaks),
-        "prompt_tokens": trainer.prompt_tokens,
-        "threads": torch.get_num_threads(),
-    }
-
-
-def build_ours(
-    model: Any, processor: Any, system: str, temporal: int, group: int, length: int, options: Any
-) -> Any:
-    import numpy as np
-
-    from vcr1_lib.models import PromptLoader
-    from vcr1_lib.models.processing import prompt_inputs
-    from vcr1_lib.training import VideoGRPOTrainer
-    from vcr1_lib.training.config import VideoGRPOConfig
-    from vcr1_lib.video import Clip
-
-    rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, (2 * temporal, SIDE, SIDE, 3), dtype=np.uint8)
-    clip = Clip(frames, np.arange(2 * temporal) / 2, float(temporal), "noise")
-    prompt = prompt_inputs(processor, clip, "When?")
-
-    class Loader(PromptLoader):
-        def _prompt(self, record: dict[str, Any]) -> Any:
-            return prompt
-
-    config = VideoGRPOConfig(
-        **options,
-        per_device_train_batch_size=1,
-        shared_prefix=system == "shared",
-        preflight=False,  # a check, not a step
-    )
-    records = [{"id": str(i), "task": "temporal_grounding"} for i in range(16)]
-    trainer = VideoGRPOTrainer(model, reward, config, records, None, processor)
-    trainer.data_collator = Loader(processor)
-    trainer.policy.banned[processor.tokenizer.eos_token_id] = True
-    trainer.prompt_tokens = prompt["input_ids"].shape[1]
-    return trainer
-
-
-def build_trl(
-    model: Any, processor: Any, system: str, temporal: int, group: int, length: int, options: Any
-) -> Any:
-    import numpy as np
-    from datasets import Dataset
-    from PIL import Image
-    from trl import GRPOConfig, GRPOTrainer
-
-    rng = np.random.default_rng(0)
-    pictures = [
-        Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8))
-        for _ in range(temporal)
-    ]
-    micro = 1 if "micro-batch" in system else group
-    config = GRPOConfig(
-        **options,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=group // micro,
-        generation_kwargs={"min_new_tokens": length},
-        temperature=1.0,
-        top_p=1.0,
-        top_k=0,
-    )
-    rows = [{"prompt": [{"role": "user", "content": "When?"}], "images": pictures}] * 16
-    trainer = GRPOTrainer(
-        model, reward, config, train_dataset=Dataset.from_list(rows), processing_class=processor
-    )
-    content = [{"type": "image"}] * temporal + [{"type": "text", "text": "When?"}]
-    text = processor.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True
-    )
-    inputs = processor(text=[text], images=[pictures], return_tensors="pt")
-    trainer.prompt_tokens = inputs["input_ids"].shape[1]
-    return trainer
-
-
 def measure(shape: str) -> dict[str, Any]:
     temporal, group, length, rounds, systems = SHAPES[shape]
     found: dict[str, list[dict[str, float]]] = {system: [] for system in systems}
@@ -241,7 +77,7 @@ def measure(shape: str) -> dict[str, Any]:
         order = systems if number % 2 == 0 else systems[::-1]
         for system in order:
             child = [system, temporal, group, length]
-            command = [sys.executable, __file__, "--child", json.dumps(child)]
+            command = [sys.executable, group_systems.__file__, json.dumps(child)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise RuntimeError(f"{child}: {done.stderr[-2000:]}")
@@ -314,19 +150,15 @@ def draw(result: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     args = parser.parse_args()
-    if args.child:
-        print(json.dumps(run_child(*json.loads(args.child))))
-        return
     arguments = f" {shlex.join(sys.argv[1:])}" if sys.argv[1:] else ""
     result: dict[str, Any] = {
         "commands": [f"python benchmarks/group_step.py{arguments}"],
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
         "versions": {n: metadata.version(n) for n in ("torch", "transformers", "trl")},
         "python": platform.python_version(),
-        "model": TEXT,
+        "model": group_systems.TEXT,
         "shapes": {shape: measure(shape) for shape in args.shapes},
     }
     if RESULT.exists() and set(args.shapes) != set(SHAPES):  # the others stay
