@@ -12,17 +12,17 @@ import torch
 from transformers import SmolVLMProcessor
 
 from tools import many_tasks, train_many_tasks_model
-from tools.many_tasks import (
+from tools.lessons import (
     ALL_TOGETHER,
     BY_NAME,
     IN_ORDER,
     TRACK_KINDS,
     Stage,
     View,
-    build_processor,
     frame_times,
     lesson,
 )
+from tools.many_tasks import build_processor
 from tools.train_many_tasks_model import Lessons, draw_view, seen_in
 from vcr1_lib.datasets import read_jsonl
 from vcr1_lib.evaluation import answer_greedily

@@ -20,20 +20,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tools.many_tasks import (
+from tools.lessons import (
     ALL_TOGETHER,
     BY_NAME,
-    EOS,
-    IMAGE_SIZE,
     IN_ORDER,
     TRACK_KINDS,
     Stage,
     View,
-    build_model,
-    build_processor,
     frame_times,
     lesson,
 )
+from tools.many_tasks import build_model, build_processor
 from tools.pretraining import (
     Batch,
     as_video,
@@ -43,6 +40,7 @@ from tools.pretraining import (
     train_language,
     train_vision,
 )
+from tools.tiny_model import EOS, IMAGE_SIZE
 from vcr1_lib.models.loading import load_model
 from vcr1_lib.toyworld import COLOURS, render
 from vcr1_lib.toyworld.scenes import (
