@@ -6,14 +6,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tools.record_smollm2 import (
-    CLIP_SECONDS,
-    Prompts,
-    answer,
-    make_questions,
-    pay,
-    score_tokens,
-)
+from tools.record_smollm2 import Prompts, answer, score_tokens
+from tools.time_lines import CLIP_SECONDS, make_questions, pay
 from vcr1_lib.prompts import render_span
 
 COPIES, LENGTH = 3, 5

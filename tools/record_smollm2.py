@@ -14,14 +14,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import resource
 import shlex
 import sys
 import time
 from importlib.metadata import version
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,20 +36,13 @@ from transformers import (
 from transformers.utils import logging
 
 from tools.record_sick_runs import rounded
+from tools.time_lines import Question, make_questions, pay
 from vcr1_lib.evaluation.report import machine
 from vcr1_lib.grpo import combine_rewards, group_advantages, grpo_loss, is_flat
 from vcr1_lib.models.loading import keep_gradient
-from vcr1_lib.prompts import render_span
-from vcr1_lib.rewards import format_reward, temporal_iou_reward
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 FOLDER, RECORD = Path("runs/smollm2"), Path("data_samples/runs/smollm2_nf4_lora")
-THINGS = [
-    "dog", "rain", "car", "song", "fire", "ball", "boat", "bell", "bird", "train", "cake", "horse",
-    "snow", "kite", "lamp", "drum",
-]  # fmt: skip
-CLIP_SECONDS, SHOTS = 20, 2
-RULE = "Answer as <think>what</think><answer>START to END</answer>."
 CHAT = ("What is the capital of France?", "Name three animals that live in the sea.")
 OPTIONS = {
     "steps": 30, "questions": 2, "num_generations": 8, "max_completion_length": 24,
@@ -60,42 +51,11 @@ OPTIONS = {
 }  # fmt: skip
 
 
-class Question(NamedTuple):
-    """A chat that ends with a question, and the span that answers it."""
-
-    messages: list[dict[str, str]]
-    span: tuple[int, int]
-
-
 class Prompts(NamedTuple):
     """Token ids and mask, ``(B, P)``, padded on the left."""
 
     ids: Tensor
     mask: Tensor
-
-
-def ask(draw: random.Random) -> tuple[str, str, tuple[int, int]]:
-    """Describe a clip and ask for one of its things: question, thing, span."""
-    ends = [0, *sorted(draw.sample(range(1, CLIP_SECONDS), 2)), CLIP_SECONDS]
-    things = draw.sample(THINGS, 3)
-    spans = list(pairwise(ends))
-    line = "; ".join(f"{a} to {b} {t}" for (a, b), t in zip(spans, things, strict=True))
-    wanted = draw.randrange(3)
-    return f"Seconds {line}. When is the {things[wanted]}?", things[wanted], spans[wanted]
-
-
-def make_questions(count: int, seed: int) -> list[Question]:
-    """Draw questions, each behind answered examples of its own."""
-    draw, questions = random.Random(seed), []
-    for _ in range(count):
-        messages = [{"role": "system", "content": RULE}]
-        for _ in range(SHOTS):
-            text, thing, span = ask(draw)
-            messages.append({"role": "user", "content": text})
-            messages.append({"role": "assistant", "content": render_span(*span, thought=thing)})
-        text, _, span = ask(draw)
-        questions.append(Question([*messages, {"role": "user", "content": text}], span))
-    return questions
 
 
 def unpack(folder: Path) -> None:
@@ -183,14 +143,6 @@ def score_tokens(model: Any, prompts: Prompts, answers: Tensor, mask: Tensor) ->
         past_key_values=read_prompts(model, prompts, copies),
     ).logits  # fmt: skip
     return logits.float().log_softmax(-1).gather(-1, answers[..., None])[..., 0]
-
-
-def pay(texts: list[str], questions: list[Question], copies: int) -> Tensor:
-    """Score answers by format and IoU: ``(B, copies, 2)``."""
-    spans = [question.span for question in questions for _ in range(copies)]
-    gold = {"task": ["temporal_grounding"] * len(texts), "duration": [CLIP_SECONDS] * len(texts)}
-    scores = [f(texts, span=spans, **gold) for f in (format_reward, temporal_iou_reward)]
-    return torch.tensor(scores).T.reshape(len(questions), copies, 2)
 
 
 def train_step(
