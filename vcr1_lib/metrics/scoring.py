@@ -148,7 +148,17 @@ def score_texts(
         ValueError: If there are no records, several tasks, or not one completion a record;
             if a record's truth is missing or unusable; the message names it.
     """
-    records = checked_records(records)
+    return _score(texts, checked_records(records), strict=strict, judge=judge)
+
+
+def _score(
+    texts: Sequence[Any],
+    records: Sequence[Record],
+    *,
+    strict: bool = False,
+    judge: Judge = word_judge,
+) -> Scores:
+    """Score completions of records that were checked."""
     tasks = {record["task"] for record in records}
     if len(tasks) != 1 or len(texts) != len(records):
         raise ValueError(
@@ -256,9 +266,9 @@ def score_beside_baselines(
     """
     records, train_records = checked_records(records), checked_records(train_records)
     blind = blind_answers(records, train_records=train_records)
-    rows = {label: score_texts(chosen, records) for label, chosen in blind.items()}
-    rows[name] = score_texts(texts, records)
-    rows[f"{name}, strict parsing"] = score_texts(texts, records, strict=True)
+    rows = {label: _score(chosen, records) for label, chosen in blind.items()}
+    rows[name] = _score(texts, records)
+    rows[f"{name}, strict parsing"] = _score(texts, records, strict=True)
     return rows
 
 

@@ -111,7 +111,7 @@ def run_figure(log: Sequence[dict[str, Any]], *, title: str = "") -> go.Figure:
                 x=steps, y=shown, mode="lines+markers" if whole else "lines", name=label,
                 line={"color": colour, "width": 2.5}, row=row + 1, col=col + 1,
             )  # fmt: skip
-        figure.update_xaxes(title_text="step", row=row + 1, col=col + 1)
+        figure.update_xaxes(title_text=panel.xlabel, row=row + 1, col=col + 1)
         figure.update_yaxes(title_text=panel.unit, rangemode="tozero", row=row + 1, col=col + 1)
     return figure
 
