@@ -27,9 +27,7 @@ from vcr1_lib.prompts import (
     without_thought,
 )
 from vcr1_lib.toyworld import Scene
-from vcr1_lib.toyworld.scenes import (
-    box_in,
-)
+from vcr1_lib.toyworld.scenes import box_in
 from vcr1_lib.toyworld.tasks import ask, ask_any, dialogue, event_sentence, task_columns
 
 # How loosely each task is taught.
