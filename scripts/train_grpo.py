@@ -22,7 +22,6 @@ from vcr1_lib.options import option
 from vcr1_lib.plots import write_run_plots
 from vcr1_lib.rewards import format_reward, temporal_iou_reward
 from vcr1_lib.training import VideoGRPOTrainer
-from vcr1_lib.training.callbacks import resume_hint
 from vcr1_lib.training.config import read_options
 from vcr1_lib.video import VideoError
 from vcr1_lib.video.prescan import readable
@@ -91,9 +90,8 @@ def run(argv):
     if not config.process_index:
         print(f"{len(train)} training questions, {len(heldout)} held out; {config.output_dir}")
     trainer = train_policy(model, processor, train, heldout, config)
-    if (step := trainer.state.global_step) < trainer.state.max_steps:
-        print(resume_hint(config.output_dir, step))
-        return 130
+    if trainer.state.global_step < trainer.state.max_steps:
+        return 130  # interrupted; the trainer has said how to go on
     tuned = predict(trainer.model, processor, heldout, config, progress="tuned, held-out clips")
     trainer.save_model(f"{config.output_dir}/model")
     if config.process_index:

@@ -18,7 +18,6 @@ from vcr1_lib.evaluation.report import compare_tasks, render_tasks, write_result
 from vcr1_lib.models import PromptLoader
 from vcr1_lib.models.loading import ModelError, load_model
 from vcr1_lib.models.sharding import each_a_share, leave_processes
-from vcr1_lib.training.callbacks import resume_hint
 from vcr1_lib.training.config import VideoSFTConfig, read_options
 from vcr1_lib.training.sft import VideoSFTTrainer
 from vcr1_lib.video import VideoError
@@ -82,9 +81,8 @@ def run(argv):
     if not config.process_index:
         print(f"{len(train)} training questions, {len(heldout)} held out; {config.output_dir}")
     trainer = teach(model, processor, train, heldout, config)
-    if (step := trainer.state.global_step) < trainer.state.max_steps:
-        print(resume_hint(config.output_dir, step))
-        return 130
+    if trainer.state.global_step < trainer.state.max_steps:
+        return 130  # interrupted; the trainer has said how to go on
     tuned = answer(trainer.model, processor, heldout, config, progress="tuned, held-out clips")
     trainer.save_model(f"{config.output_dir}/model")
     if config.process_index:

@@ -63,7 +63,7 @@ def test_interrupted_it_saves_and_says_how_to_go_on(few: list[str], tmp_path: Pa
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
-    (line,) = [x for x in out.splitlines() if x.startswith("  --output_dir")]
+    (line,) = [x for x in err.splitlines() if x.startswith("  --output_dir")]
     folder = Path(line.split()[-1])
     assert (folder / "model.safetensors").exists()
     step = int(folder.name.split("-")[1])

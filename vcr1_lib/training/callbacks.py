@@ -174,14 +174,14 @@ class StopOnInterrupt(TrainerCallback):
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked = self.stopped = False
         self.previous: dict[int, Any] = {}
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Listen for the signals; only the main thread may."""
-        self.asked = False
+        self.asked = self.stopped = False
         if threading.current_thread() is threading.main_thread():
             names = ("SIGINT", "SIGTERM", "SIGUSR1")  # Windows lacks the last
             listened = [getattr(signal, name) for name in names if hasattr(signal, name)]
@@ -197,12 +197,14 @@ class StopOnInterrupt(TrainerCallback):
     ) -> None:
         """Save and stop if any process was asked."""
         if any_process(self.asked, args.device):
-            control.should_save = control.should_training_stop = True
+            self.stopped = control.should_save = control.should_training_stop = True
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Give the signals back."""
+        """Say how to go on, once for all processes, and give the signals back."""
+        if self.stopped and state.is_world_process_zero:
+            log.warning("%s", resume_hint(str(args.output_dir), state.global_step))
         for number, handler in self.previous.items():
             signal.signal(number, handler)
         self.previous = {}
