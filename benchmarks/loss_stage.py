@@ -9,7 +9,8 @@ head is frozen (LoRA) or trained; only the gradients wanted are computed.
 - ``plain``: all scores at once, ``log_softmax``, pick;
 - ``trl_selective``: all scores at once, TRL's ``selective_log_softmax``;
 - ``trl_fused``: TRL's ``ChunkedLogProbFunction``, which its trainers use;
-- ``chunked``: ``vcr1_lib.grpo.logprobs.chunked_logps``.
+- ``chunked``: ``vcr1_lib.grpo.logprobs.chunked_logps``;
+- ``foretold``: the same, told the loss's slope as the trainer tells it (a trained head only).
 
 Liger Kernel has no CPU backend (its kernels are Triton's), so it has no row here.
 """
@@ -32,16 +33,19 @@ from machine import processor
 
 RESULT = Path(__file__).parent / "results" / "loss_stage.json"
 VOCABULARY, HIDDEN, TOKENS = 151_936, 256, 1024
-WAYS = ("plain", "trl_selective", "trl_fused", "chunked")
+WAYS = ("plain", "trl_selective", "trl_fused", "chunked", "foretold")
 ROUNDS, PASSES = 3, 3
 TEMPERATURE = 0.9
 
 
-def score(way: str, hidden: Any, head: Any, tokens: Any) -> Any:
-    if way == "chunked":
+def score(way: str, hidden: Any, head: Any, tokens: Any, pull: Any) -> Any:
+    if way in ("chunked", "foretold"):
         from vcr1_lib.grpo.logprobs import chunked_logps
 
-        return chunked_logps(hidden, head, tokens, temperature=TEMPERATURE).logps
+        slope = (lambda _: pull) if way == "foretold" else None
+        return chunked_logps(
+            hidden, head, tokens, temperature=TEMPERATURE, loss_slope=slope
+        ).logps
     if way == "trl_fused":
         try:
             from trl.kernels.chunked_logprob import ChunkedLogProbFunction
@@ -75,14 +79,14 @@ def measure(way: str, trained: bool) -> dict[str, float]:
     tokens = torch.randint(VOCABULARY, (TOKENS,), generator=generator)
     pull = torch.randn(TOKENS, generator=generator)
     # A small pass first, so that imports and thread pools do not count.
-    score(way, hidden[:2], head[:100], tokens[:2] % 100).sum().backward()
+    score(way, hidden[:2], head[:100], tokens[:2] % 100, pull[:2]).sum().backward()
     hidden.grad = head.grad = None
     before, seconds = resident_bytes(), []
     for _ in range(PASSES):
         start = time.perf_counter()
-        (score(way, hidden, head, tokens) * pull).sum().backward()
+        (score(way, hidden, head, tokens, pull) * pull).sum().backward()
         seconds.append(time.perf_counter() - start)
-        slope = float(hidden.grad.norm())
+        slope = float((head if trained else hidden).grad.norm())
         hidden.grad = head.grad = None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {"seconds": min(seconds), "peak_mb": (peak - before) / 1e6, "gradient_norm": slope}
@@ -95,12 +99,13 @@ def fresh_process(way: str, trained: bool) -> dict[str, float]:
 
 
 def compare(trained: bool) -> dict[str, dict[str, float]]:
-    rounds = [{way: fresh_process(way, trained) for way in WAYS} for _ in range(ROUNDS)]
+    ways = [way for way in WAYS if trained or way != "foretold"]
+    rounds = [{way: fresh_process(way, trained) for way in ways} for _ in range(ROUNDS)]
     found = {
         way: {key: min(row[way][key] for row in rounds) for key in ("seconds", "peak_mb")}
-        for way in WAYS
+        for way in ways
     }
-    for way in WAYS:
+    for way in ways:
         found[way]["gradient_norm"] = rounds[0][way]["gradient_norm"]
         for key in ("seconds", "peak_mb"):
             found[way][f"{key}_of_plain"] = found[way][key] / found["plain"][key]

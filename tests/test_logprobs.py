@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from vcr1_lib.groups import token_logps
-from vcr1_lib.grpo.logprobs import chunked_logps
+from vcr1_lib.grpo import grpo_loss, logprobs
+from vcr1_lib.grpo.logprobs import chunked_logps, slope_of
 
 N, H, V = 13, 8, 50
 
@@ -149,6 +150,84 @@ def test_it_scores_what_sampling_normalises() -> None:
     )
     expected = scores.gather(-1, given["tokens"][:, None])[:, 0]
     assert torch.allclose(chunked_logps(**given, temperature=0.9).logps, expected, atol=1e-6)
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows of scores were made, chunk by chunk."""
+    made: list[int] = []
+    plainly = logprobs._scores
+
+    def counted(hidden: Tensor, *rest: Any) -> Tensor:
+        made.append(len(hidden))
+        return plainly(hidden, *rest)
+
+    monkeypatch.setattr(logprobs, "_scores", counted)
+    return made
+
+
+LOSSES = [
+    {"loss_type": "grpo"},
+    {"loss_type": "bnpo", "beta": 0.04},
+    {"loss_type": "dr_grpo", "max_completion_length": 5, "beta": 0.1, "kl_estimator": "k1"},
+    {"loss_type": "dapo", "num_items": 9},
+    {"loss_type": "cispo", "num_items": 9, "epsilon_high": 1.1},
+]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss["loss_type"])
+@pytest.mark.parametrize("on_policy", [True, False])
+@pytest.mark.parametrize("factor", [1.0, 1024.0])
+def test_a_foretold_slope_saves_the_second_pass(
+    passes: list[int], loss: dict[str, Any], on_policy: bool, factor: float
+) -> None:
+    """Of every loss by token; a scaler's factor comes on top, as under fp16."""
+    given = inputs(num_tokens=12)
+    leaves = [given[name].requires_grad_() for name in ("hidden", "weight", "bias")]
+    shape = (2, 2, 3)
+    mask = torch.ones(shape, dtype=torch.bool)
+    mask[0, 1, 1:] = mask[1, 0, 2] = False
+    generator = torch.Generator().manual_seed(1)
+    near = plain(**given)[0].detach().reshape(shape)
+    near = near + 0.3 * torch.randn(shape, generator=generator)
+    options = loss | {"ref_logps": near if "beta" in loss else None}
+    options["old_logps"] = None if on_policy else near
+    advantages = torch.tensor([[1.0, -1.0], [0.5, -0.5]])
+
+    def of(logps: Tensor) -> Tensor:
+        return factor * grpo_loss(logps.reshape(shape), advantages, mask, **options).loss
+
+    expected = torch.autograd.grad(of(plain(**given)[0]), leaves)
+    ours = chunked_logps(
+        **given, chunk_tokens=5, loss_slope=lambda logps: slope_of(of, logps) / factor
+    )
+    gradient = torch.autograd.grad(of(ours.logps), leaves, retain_graph=True)
+    assert passes == [5, 5, 2]
+    again = torch.autograd.grad(of(ours.logps), leaves)
+    assert passes == [5, 5, 2] * 2, "what was folded is handed on once"
+    for mine in (gradient, again):
+        for one, other in zip(mine, expected, strict=True):
+            assert (one - other).norm() < 2e-6 * other.norm()
+
+
+def test_a_slope_that_does_not_come_true_does_no_harm(passes: list[int]) -> None:
+    given = inputs()
+    leaves = [given[name].requires_grad_() for name in ("hidden", "weight")]
+    for wrong in (torch.ones_like, torch.zeros_like, lambda x: torch.full_like(x, torch.nan)):
+        passes.clear()
+        logps = chunked_logps(**given, chunk_tokens=5, loss_slope=wrong).logps
+        pairs = zip(gradients(logps, *leaves), gradients(plain(**given)[0], *leaves), strict=True)
+        assert all((mine - other).norm() < 1e-6 * other.norm() for mine, other in pairs)
+        assert passes == [5, 5, 3] * 2
+
+
+def test_a_frozen_head_is_not_asked_for_slopes() -> None:
+    def unasked(logps: Tensor) -> Tensor:
+        raise AssertionError(logps)
+
+    given = inputs()
+    given["hidden"].requires_grad_()
+    chunked_logps(**given, loss_slope=unasked).logps.sum().backward()
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,9 @@ def test_a_step_without_any_difference_has_a_zero_gradient_for_every_weight() ->
 def test_one_group_runs_where_other_processes_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     model, policy, sample = sampled("smolvlm", [[0.0, 0.0]] * 3)
     ran = []
-    monkeypatch.setattr(policy, "score", lambda model, part: ran.append(part) or part.answers.logps)
+    monkeypatch.setattr(
+        policy, "score", lambda model, part, slope: ran.append(part) or part.answers.logps
+    )
     policy.score_moving(model, sample, at_least=1)
     assert [len(part.inputs) for part in ran] == [1]
 

@@ -61,14 +61,14 @@ def test_interrupted_it_saves_and_says_how_to_go_on(few: list[str], tmp_path: Pa
     while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     (line,) = [x for x in err.splitlines() if x.startswith("  --output_dir")]
     folder = Path(line.split()[-1])
     assert (folder / "model.safetensors").exists()
     step = int(folder.name.split("-")[1])
     resumed = [*few, "--max_steps", str(step + 2), "--resume_from_checkpoint", str(folder)]
-    code, out, err = run(*resumed)
+    code, _, err = run(*resumed)
     assert code == 0, err
     steps = [json.loads(x).get("step") for x in metrics.read_text().splitlines()]
     assert max(steps) == step + 2

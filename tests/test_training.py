@@ -18,6 +18,7 @@ from transformers import TrainerControl, TrainerState
 from vcr1_lib.datasets import read_charades_sta
 from vcr1_lib.evaluation import Predictions, answer_greedily, read_predictions
 from vcr1_lib.evaluation.report import blind_baselines, compare_runs
+from vcr1_lib.grpo import logprobs
 from vcr1_lib.hardware import PROFILES
 from vcr1_lib.models import PromptLoader
 from vcr1_lib.models.loading import load_model
@@ -139,6 +140,26 @@ def test_accumulation_equals_one_batch(tmp_path: Path) -> None:
             weights.append([p.detach().clone() for p in trainer.model.parameters()])
         gap = max(float((a - b).abs().max()) for a, b in zip(*weights, strict=True))
         assert gap < 1e-5, loss_type
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"gradient_accumulation_steps": 2},
+        {"beta": 0.04, "loss_type": "bnpo"},
+        {"num_iterations": 2, "loss_type": "grpo"},
+    ],
+)
+def test_a_trained_head_is_gone_through_once(
+    tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trainer foretells the slope of its loss, and it comes true."""
+    found: list[float | None] = []
+    compare = logprobs._factor
+    monkeypatch.setattr(logprobs, "_factor", lambda *a: found.append(compare(*a)) or found[-1])
+    trainer_of(tmp_path, [format_reward, temporal_iou_reward], max_steps=2, **options).train()
+    assert len(found) >= 2
+    assert None not in found
 
 
 @pytest.mark.parametrize("adapters", [False, True])

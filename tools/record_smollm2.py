@@ -45,9 +45,9 @@ GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 FOLDER, RECORD = Path("runs/smollm2"), Path("data_samples/runs/smollm2_nf4_lora")
 CHAT = ("What is the capital of France?", "Name three animals that live in the sea.")
 OPTIONS = {
-    "steps": 30, "questions": 2, "num_generations": 8, "max_completion_length": 24,
+    "steps": 150, "questions": 2, "num_generations": 8, "max_completion_length": 24,
     "learning_rate": 3e-4, "warmup_steps": 3, "lora_r": 8, "lora_alpha": 16, "temperature": 1.0,
-    "heldout": 24, "seed": 0, "minutes": 0.0,
+    "heldout": 64, "seed": 0, "minutes": 0.0,
 }  # fmt: skip
 
 

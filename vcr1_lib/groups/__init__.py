@@ -216,6 +216,7 @@ def score_groups(
     *,
     temperature: float = 1.0,
     banned: Tensor | None = None,
+    loss_slope: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Return each answer token's log-probability, all of a group in one forward.
 
@@ -226,6 +227,7 @@ def score_groups(
         mask: ``(B, G, R)``, true where there is a token.
         temperature: The temperature the answers were sampled at.
         banned: ``(V,)`` tokens that sampling never takes.
+        loss_slope: As :func:`vcr1_lib.grpo.logprobs.chunked_logps` takes it, for ``(B, G, R)``.
 
     Returns:
         ``(B, G, R)`` log-probabilities, 0 where ``mask`` is false.
@@ -236,6 +238,9 @@ def score_groups(
     row = torch.arange(len(tokens), device=tokens.device)[:, None, None].expand_as(mask)
     at = (row[mask], packed.source[mask])
 
+    def spread(chosen: Tensor) -> Tensor:
+        return chosen.new_zeros(mask.shape).masked_scatter(mask, chosen)
+
     def score(hidden: Tensor, head: nn.Linear) -> Tensor:
         chosen = chunked_logps(
             hidden[at],
@@ -245,8 +250,9 @@ def score_groups(
             temperature=temperature,
             banned=banned,
             chunk_tokens=max(1, CHUNK_SCORES // len(head.weight)),
+            loss_slope=loss_slope and (lambda chosen: loss_slope(spread(chosen))[mask]),
         ).logps
-        return chosen.new_zeros(mask.shape).masked_scatter(mask, chosen)
+        return spread(chosen)
 
     inputs = {
         "input_ids": packed.input_ids,
@@ -262,8 +268,7 @@ def score_groups(
             return model(**inputs).logits
     # An adapted or quantised head has no plain weight to walk over.
     logps = token_logps(model(**inputs).logits, temperature=temperature, banned=banned)
-    chosen = logps[(*at, tokens[mask])]
-    return chosen.new_zeros(mask.shape).masked_scatter(mask, chosen)
+    return spread(logps[(*at, tokens[mask])])
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ logger = logging.get_logger(__name__)
 
 
 Tokens = list[list[int]]
+Slope = Callable[[Tensor], Tensor]
 
 
 class Rollout(NamedTuple):
@@ -125,11 +127,16 @@ class GroupPolicy:
         logps = torch.zeros(mask.shape, device=device)
         return Answers(tokens, mask, logps, torch.ones_like(mask[..., 0]))
 
-    def score(self, model: nn.Module, rollout: Rollout) -> Tensor:
-        """Return ``(B, G, R)`` log-probabilities of the sampled tokens."""
+    def score(self, model: nn.Module, rollout: Rollout, loss_slope: Slope | None = None) -> Tensor:
+        """Return ``(B, G, R)`` log-probabilities of the sampled tokens.
+
+        ``loss_slope`` of ``(B, G, R)`` saves a trained head's second pass, see
+        :func:`vcr1_lib.grpo.logprobs.chunked_logps`.
+        """
         tokens, mask = rollout.answers.tokens, rollout.answers.mask
         options = self._distribution(rollout.prompts)
         if self.shares_prefix:
+            options["loss_slope"] = loss_slope
             return score_groups(model, rollout.prompts, tokens, mask, **options)
         scored = []
         for i, row in enumerate(rollout.inputs):
@@ -137,7 +144,14 @@ class GroupPolicy:
             scored.append(score_rows(model, batch, tokens[i : i + 1], mask[i : i + 1], **options))
         return torch.cat(scored)
 
-    def score_moving(self, model: nn.Module, rollout: Rollout, *, at_least: int = 0) -> Tensor:
+    def score_moving(
+        self,
+        model: nn.Module,
+        rollout: Rollout,
+        loss_slope: Slope | None = None,
+        *,
+        at_least: int = 0,
+    ) -> Tensor:
         """Like :meth:`score`, but do not run groups again that cannot move the policy.
 
         They keep the log-probabilities they were sampled with, so they stay in every
@@ -146,17 +160,20 @@ class GroupPolicy:
         Args:
             model: The policy, with gradient.
             rollout: Answers with their advantages.
+            loss_slope: As :meth:`score` takes it.
             at_least: Groups to run in any case; 1 where other processes wait for a gradient.
         """
         rows = rollout.moving()
         rows = sorted({*rows, *range(at_least - len(rows))})
         in_step = is_sharded(model) and not self.shares_prefix  # one call a row, in every process
         if in_step or len(rows) == len(rollout.inputs):
-            return self.score(model, rollout)
+            return self.score(model, rollout, loss_slope)
         logps = rollout.answers.logps.clone()
         if not rows:
             return logps + 0 * sum(p.sum() for p in model.parameters() if p.requires_grad)
-        logps[rows] = self.score(model, rollout.take(model, rows))
+        whole, index = torch.zeros_like(logps), (torch.tensor(rows, device=logps.device),)
+        part = loss_slope and (lambda own: loss_slope(whole.index_put(index, own))[rows])
+        logps[rows] = self.score(model, rollout.take(model, rows), part)
         return logps
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ Notation: ``N`` tokens, ``H`` hidden size, ``V`` vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -40,6 +41,7 @@ def chunked_logps(
     banned: Tensor | None = None,
     chunk_tokens: int = CHUNK_TOKENS,
     with_entropy: bool = False,
+    loss_slope: Callable[[Tensor], Tensor] | None = None,
 ) -> TokenLogps:
     r"""Score chosen tokens a few at a time, so that the (N, V) matrix never exists.
 
@@ -48,7 +50,9 @@ def chunked_logps(
 
     The forward already folds each chunk into the (N, H) gradient
     :math:`(W_{t_n} - \sum_v \pi_{n,v} W_v) / T` of its log-probabilities, so the backward to
-    ``hidden`` is one product; only a head that is trained is multiplied with again.
+    ``hidden`` is one product. A trained head's gradient also needs the slope of the loss in each
+    log-probability: foretold by ``loss_slope`` it is folded in the same pass, else the scores
+    are made again in the backward.
 
     Args:
         hidden: ``(N, H)`` last hidden states, fp32, bf16 or fp64; the softmax is in fp32 at
@@ -60,6 +64,9 @@ def chunked_logps(
         banned: ``(V,)``, true for tokens that are never sampled. A chosen one scores -inf.
         chunk_tokens: Tokens at a time: memory against the number of matrix products.
         with_entropy: Also return the entropies.
+        loss_slope: Returns the loss's slope in each of ``(N,)`` log-probabilities, up to one
+            positive factor; it may depend on that token's alone (those not scored yet are 0).
+            The backward looks whether it came true, and does without it if not.
 
     Raises:
         ValueError: If shapes do not fit together, or ``chunk_tokens`` is below 1.
@@ -82,9 +89,22 @@ def chunked_logps(
         dtype = torch.get_autocast_dtype(hidden.device.type)
         hidden, weight = hidden.to(dtype), weight.to(dtype)
     keep = torch.is_grad_enabled() and hidden.requires_grad
-    options = (temperature or 1.0, banned, chunk_tokens, keep, with_entropy)
+    if not (torch.is_grad_enabled() and weight.requires_grad):
+        loss_slope = None
+    options = (temperature or 1.0, banned, chunk_tokens, keep, with_entropy, loss_slope)
     logps, entropy = _ChunkedLogps.apply(hidden, weight, bias, tokens, *options)
     return TokenLogps(logps, entropy if with_entropy else None)
+
+
+def slope_of(loss: Callable[[Tensor], Tensor], logps: Tensor) -> Tensor:
+    """Return how a loss of log-probabilities changes with each, for ``loss_slope``.
+
+    >>> slope_of(lambda logps: -2 * logps.sum(), torch.zeros(2))
+    tensor([-2., -2.])
+    """
+    with torch.enable_grad():
+        logps = logps.detach().requires_grad_()
+        return torch.autograd.grad(loss(logps), logps)[0]
 
 
 def _scores(
@@ -111,12 +131,15 @@ class _ChunkedLogps(torch.autograd.Function):
         chunk_tokens: int,
         keep: bool,
         with_entropy: bool,
+        loss_slope: Callable[[Tensor], Tensor] | None,
     ) -> tuple[Tensor, Tensor]:
         logps = hidden.new_zeros(
             len(hidden), dtype=torch.promote_types(hidden.dtype, torch.float32)
         )
         log_total, entropy = torch.zeros_like(logps), torch.zeros_like(logps)
         slope = torch.empty_like(hidden) if keep else hidden.new_empty(0)
+        head = _HeadGradient(weight, bias, logps.dtype) if loss_slope else None
+        foretold = torch.zeros_like(logps)
         allowed = 0 if banned is None else int(banned.int().argmin())
         for start in range(0, len(hidden), chunk_tokens):
             part = slice(start, start + chunk_tokens)
@@ -127,33 +150,56 @@ class _ChunkedLogps(torch.autograd.Function):
             if with_entropy:
                 # A banned token has probability 0 and log-probability -inf.
                 entropy[part] = -torch.nan_to_num(scores.copy_(every).exp_().mul_(every)).sum(-1)
+            chances = every.exp_()
             if keep:
-                expected = every.exp_().to(hidden.dtype) @ weight
+                expected = chances.to(hidden.dtype) @ weight
                 slope[part] = (weight[tokens[part]] - expected) / temperature
-        ctx.save_for_backward(hidden, weight, bias, tokens, banned, log_total, slope)
-        ctx.temperature, ctx.chunk_tokens = temperature, chunk_tokens
+            if head is not None and loss_slope is not None:
+                foretold[part] = loss_slope(logps)[part]
+                head.add(chances, hidden[part], tokens[part], foretold[part] / temperature)
+        ctx.save_for_backward(hidden, weight, bias, tokens, banned, log_total, slope, foretold)
+        ctx.temperature, ctx.chunk_tokens, ctx.head = temperature, chunk_tokens, head
         ctx.mark_non_differentiable(entropy)
         return logps, entropy
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, tokens, banned, log_total, slope = ctx.saved_tensors
+        hidden, weight, bias, tokens, banned, log_total, slope, foretold = ctx.saved_tensors
         grad_hidden = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
             grad_hidden = (grad[:, None] * slope).to(hidden.dtype)
         if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
-            grad_weight = torch.zeros_like(weight, dtype=grad.dtype)
-            grad_bias = grad.new_zeros(len(weight))
-            for start in range(0, len(hidden), ctx.chunk_tokens):
-                part = slice(start, start + ctx.chunk_tokens)
-                scores = _scores(hidden[part], weight, bias, ctx.temperature, banned)
-                chances = scores.sub_(log_total[part, None]).exp_()
-                pull = grad[part] / ctx.temperature
-                pulled = pull[:, None] * hidden[part].to(grad.dtype)
-                grad_weight.addmm_(chances.T, pulled, alpha=-1)
-                grad_weight.index_add_(0, tokens[part], pulled)
-                grad_bias.addmv_(chances.T, pull, alpha=-1).index_add_(0, tokens[part], pull)
-            grad_weight = grad_weight.to(weight.dtype)
-            grad_bias = None if bias is None else grad_bias.to(bias.dtype)
-        return grad_hidden, grad_weight, grad_bias, *(None,) * 6
+            head, factor = ctx.head, _factor(foretold, grad)
+            ctx.head = None  # handed on, not copied; a second backward makes its own
+            if head is None or factor is None:
+                head, factor = _HeadGradient(weight, bias, grad.dtype), 1.0
+                for start in range(0, len(hidden), ctx.chunk_tokens):
+                    part = slice(start, start + ctx.chunk_tokens)
+                    scores = _scores(hidden[part], weight, bias, ctx.temperature, banned)
+                    chances = scores.sub_(log_total[part, None]).exp_()
+                    head.add(chances, hidden[part], tokens[part], grad[part] / ctx.temperature)
+            grad_weight = head.weight.mul_(factor).to(weight.dtype)
+            grad_bias = None if bias is None else head.bias.mul_(factor).to(bias.dtype)
+        return grad_hidden, grad_weight, grad_bias, *(None,) * 7
+
+
+class _HeadGradient:
+    """The sum over tokens of ``pull * (one-hot - chances)``, times ``hidden`` for the weight."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
+        self.weight = torch.zeros_like(weight, dtype=dtype)
+        self.bias = weight.new_zeros(0 if bias is None else len(bias), dtype=dtype)
+
+    def add(self, chances: Tensor, hidden: Tensor, tokens: Tensor, pull: Tensor) -> None:
+        pulled = pull[:, None] * hidden.to(pull.dtype)
+        self.weight.addmm_(chances.T, pulled, alpha=-1).index_add_(0, tokens, pulled)
+        if len(self.bias):
+            self.bias.addmv_(chances.T, pull, alpha=-1).index_add_(0, tokens, pull)
+
+
+def _factor(foretold: Tensor, grad: Tensor) -> float | None:
+    """Return what the foretold slopes were multiplied by, ``None`` if they did not come true."""
+    factor = float(foretold @ grad / (foretold @ foretold).clamp(min=1e-30))
+    came_true = torch.allclose(grad, factor * foretold, rtol=1e-5, atol=1e-7 * float(grad.norm()))
+    return factor if came_true else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,15 @@ from vcr1_lib.groups import encode_prompts, with_pixels
 from vcr1_lib.groups.policy import Rollout
 from vcr1_lib.groups.rollout import Answers, answer_noise
 from vcr1_lib.groups.vllm_rollout import VLLMRollout
-from vcr1_lib.grpo import combine_rewards, group_advantages, grpo_loss, is_flat, mask_truncated
+from vcr1_lib.grpo import (
+    GRPOLoss,
+    combine_rewards,
+    group_advantages,
+    grpo_loss,
+    is_flat,
+    mask_truncated,
+)
+from vcr1_lib.grpo.logprobs import slope_of
 from vcr1_lib.models.sharding import gather_rows
 from vcr1_lib.rewards.grading import RewardFunc
 from vcr1_lib.rewards.panel import RewardPanel, completion_rows
@@ -155,26 +164,16 @@ class VideoGRPOTrainer(VideoTrainer):
     ) -> Tensor:
         """Score the answers again, with gradient, and return the policy loss."""
         rollout: Rollout = inputs
+        loss = partial(self._loss, rollout=rollout, num_items=num_items_in_batch)
+        # A ratio of whole answers makes a token's slope depend on its neighbours.
+        alone = self.args.importance_sampling_level == "token"
+        slope = partial(slope_of, lambda logps: loss(logps).loss) if alone else None
         if self.args.beta != 0.0 or self.args.train_vision:
-            logps = self.policy.score(model, rollout)
+            logps = self.policy.score(model, rollout, slope)
         else:
             at_least = int(self.args.world_size > 1)
-            logps = self.policy.score_moving(model, rollout, at_least=at_least)
-        result = grpo_loss(
-            logps,
-            rollout.advantages,
-            rollout.mask,
-            old_logps=None if self.args.on_policy else rollout.answers.logps,
-            ref_logps=rollout.ref_logps,
-            beta=self.args.beta,
-            epsilon=self.args.epsilon,
-            epsilon_high=self.args.epsilon_high,
-            loss_type=self.args.loss_type,
-            max_completion_length=self.args.max_completion_length,
-            num_items=num_items_in_batch,
-            importance_sampling_level=self.args.importance_sampling_level,
-            kl_estimator=self.args.kl_estimator,
-        )
+            logps = self.policy.score_moving(model, rollout, slope, at_least=at_least)
+        result = loss(logps)
         if self.args.on_policy:
             gap = (logps.detach() - rollout.answers.logps).abs() * rollout.answers.mask
             self._watch("sampling/max_logp_gap", gap.max()[None])
@@ -188,6 +187,23 @@ class VideoGRPOTrainer(VideoTrainer):
         whole = self.args.loss_type in ("dapo", "cispo")
         share = 1 if whole else self.current_gradient_accumulation_steps
         return result.loss / share
+
+    def _loss(self, logps: Tensor, rollout: Rollout, num_items: Tensor | int | None) -> GRPOLoss:
+        return grpo_loss(
+            logps,
+            rollout.advantages,
+            rollout.mask,
+            old_logps=None if self.args.on_policy else rollout.answers.logps,
+            ref_logps=rollout.ref_logps,
+            beta=self.args.beta,
+            epsilon=self.args.epsilon,
+            epsilon_high=self.args.epsilon_high,
+            loss_type=self.args.loss_type,
+            max_completion_length=self.args.max_completion_length,
+            num_items=num_items,
+            importance_sampling_level=self.args.importance_sampling_level,
+            kl_estimator=self.args.kl_estimator,
+        )
 
     def _watch_rollout(self, answers: Answers, rewards: Tensor, total: Tensor) -> None:
         lengths = answers.mask.sum(-1).float().flatten()

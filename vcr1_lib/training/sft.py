@@ -102,5 +102,5 @@ class VideoSFTTrainer(VideoTrainer):
     ) -> Tensor:
         """Return the mean negative log-probability of the answers' tokens."""
         rollout: Rollout = inputs
-        logps = self.policy.score(model, rollout)
+        logps = self.policy.score(model, rollout, lambda logps: -rollout.mask.to(logps.dtype))
         return -(logps * rollout.mask).sum() / num_items_in_batch  # type: ignore[operator]
