@@ -43,9 +43,7 @@ def score(way: str, hidden: Any, head: Any, tokens: Any, pull: Any) -> Any:
         from vcr1_lib.grpo.logprobs import chunked_logps
 
         slope = (lambda _: pull) if way == "foretold" else None
-        return chunked_logps(
-            hidden, head, tokens, temperature=TEMPERATURE, loss_slope=slope
-        ).logps
+        return chunked_logps(hidden, head, tokens, temperature=TEMPERATURE, loss_slope=slope).logps
     if way == "trl_fused":
         try:
             from trl.kernels.chunked_logprob import ChunkedLogProbFunction

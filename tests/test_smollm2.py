@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tools.record_smollm2 import Prompts, answer, score_tokens
+from tools.record_smollm2 import OPTIONS, Prompts, answer, score_tokens
 from tools.time_lines import CLIP_SECONDS, make_questions, pay
 from vcr1_lib.prompts import render_span
 
 COPIES, LENGTH = 3, 5
+RECORD = Path(__file__).parents[1] / "data_samples" / "runs" / "smollm2_nf4_lora"
 
 
 class Marks:
@@ -87,3 +91,17 @@ def test_the_right_span_is_paid_in_full() -> None:
         start, end = question.span
         assert 0 <= start < end <= CLIP_SECONDS
         assert f"{start} to {end} " in question.messages[-1]["content"]
+
+
+def test_the_recorded_run_says_what_its_answers_are_paid() -> None:
+    """Its questions are those of its seed; notebook 06 reads them."""
+    kept = json.loads((RECORD / "result.json").read_text())
+    settings = json.loads((RECORD / "config.json").read_text())
+    assert {name: settings[name] for name in OPTIONS} == OPTIONS
+    questions = make_questions(settings["heldout"], seed=settings["seed"] + 1)
+    assert [list(q.span) for q in questions] == [row["span"] for row in kept["questions"]]
+    for when in ("before", "after"):
+        form, overlap = pay(kept[when]["answers"], questions, 1)[:, 0].mean(0).tolist()
+        assert form == pytest.approx(kept[when]["format"], abs=1e-4)
+        assert overlap == pytest.approx(kept[when]["mIoU"], abs=1e-4)
+    assert len((RECORD / "metrics.jsonl").read_text().splitlines()) == settings["steps"]
