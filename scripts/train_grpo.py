@@ -48,12 +48,14 @@ class ScriptArguments:
 def load(what, options, config):
     """Read and check everything before anything is written."""
     if what.annotations:
-        how = {"dataset": what.dataset, "heldout": what.heldout, "scan": what.scan}
+        how = {"dataset": what.dataset, "heldout": what.heldout}
+        how |= {"scan": what.scan, "on_error": config.on_error}
         train, heldout = read_moments_and_split(what.annotations, what.videos, **how)
     else:
         train = read_records(what.train_annotations, what.videos, lengths=what.train_lengths)
         heldout = read_records(what.eval_annotations, what.videos, lengths=what.eval_lengths)
-    train, heldout = (readable(rows, what.scan) for rows in (train, heldout))
+        clips = {"report": what.scan, "on_error": config.on_error}
+        train, heldout = (readable(rows, **clips) for rows in (train, heldout))
     config.check(len(train))
     how = asdict(options) | {"device": config.device, "train_vision": config.train_vision}
     return *load_model(**how), train, heldout

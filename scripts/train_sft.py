@@ -18,34 +18,42 @@ from vcr1_lib.evaluation.report import compare_tasks, render_tasks, write_result
 from vcr1_lib.models import PromptLoader
 from vcr1_lib.models.loading import ModelError, load_model
 from vcr1_lib.models.sharding import each_a_share, leave_processes
+from vcr1_lib.options import option
 from vcr1_lib.training.config import VideoSFTConfig, read_options
 from vcr1_lib.training.sft import VideoSFTTrainer
 from vcr1_lib.video import VideoError
+from vcr1_lib.video.prescan import readable
+
+SAMPLES = "data_samples/charades_sta"
 
 
 @dataclass
 class ScriptArguments:
     """What to train on what; one file of annotations has some of its clips held out."""
 
-    dataset: str = ""  # its format; by default the ending tells
-    annotations: str = ""
-    heldout: float = 0.2
-    train_annotations: str = "data_samples/charades_sta/toyworld_sta_train.txt"
-    train_lengths: str = "data_samples/charades_sta/toyworld_v1_train.csv"
-    eval_annotations: str = "data_samples/charades_sta/toyworld_sta_heldout.txt"
-    eval_lengths: str = "data_samples/charades_sta/toyworld_v1_heldout.csv"
-    videos: str = "data_samples/charades_sta/videos"
-    profile: str = "cpu"
+    annotations: str = option("", "your file of questions, in place of the four below")
+    dataset: str = option("", "its format, of vcr1_lib.datasets.FORMATS; the ending tells")
+    heldout: float = option(0.2, "share of its clips that is never trained on")
+    train_annotations: str = option(f"{SAMPLES}/toyworld_sta_train.txt", "to train on")
+    train_lengths: str = option(f"{SAMPLES}/toyworld_v1_train.csv", "their clips' lengths")
+    eval_annotations: str = option(f"{SAMPLES}/toyworld_sta_heldout.txt", "to measure on")
+    eval_lengths: str = option(f"{SAMPLES}/toyworld_v1_heldout.csv", "their clips' lengths")
+    videos: str = option(f"{SAMPLES}/videos", "folder of the clips")
+    scan: str = option("", "a report of vcr1_lib.video.prescan: only files it could read are used")
+    profile: str = option("cpu", "fills in what is not given: cpu, t4, gpu24, gpu80 or multi")
 
 
 def load(what, options, config):
     """Read and check everything before anything is written."""
     if what.annotations:
         how = {"dataset": what.dataset, "heldout": what.heldout}
+        how |= {"scan": what.scan, "on_error": config.on_error}
         train, heldout = read_and_split(what.annotations, what.videos, **how)
     else:
         train = read_records(what.train_annotations, what.videos, lengths=what.train_lengths)
         heldout = read_records(what.eval_annotations, what.videos, lengths=what.eval_lengths)
+        clips = {"report": what.scan, "on_error": config.on_error}
+        train, heldout = (readable(rows, **clips) for rows in (train, heldout))
     config.check(len(train))
     model, processor = load_model(
         **asdict(options), device=config.device, train_vision=config.train_vision

@@ -108,13 +108,35 @@ def listing(step: int) -> str:
     return "<answer>" + ", ".join(f"{a} to {b}" for a, b in pairs) + "</answer>"
 
 
+def own_sets(preds: Any, targets: Any, *, order: Any = sorted, last: Any = max) -> float:
+    """Merge, then intersect, as readers write it."""
+
+    def merged(spans: Any) -> list[list[float]]:
+        out: list[list[float]] = []
+        for start, end in order(spans):
+            if out and start <= out[-1][1]:
+                out[-1][1] = last(out[-1][1], end)
+            else:
+                out.append([start, end])
+        return out
+
+    def length(spans: Any) -> float:
+        return sum(end - start for start, end in spans)
+
+    ours, theirs = merged(preds), merged(targets)
+    pairs = [(max(a, c), min(b, d)) for a, b in ours for c, d in theirs]
+    shared = length((a, b) for a, b in pairs if a < b)
+    union = length(ours) + length(theirs) - shared
+    return shared / union if union else 0.0
+
+
 RIGHT: dict[str, list[Any]] = {
     "interval_iou": [interval_iou, as_ratio],
     "sibling_advantages": [
         by_statistics,
         lambda rewards: group_advantages(np.array([rewards]))[0],
     ],
-    "set_iou": [interval_set_iou, by_counting],
+    "set_iou": [interval_set_iou, by_counting, own_sets],
     "exploit": [listing(4), lambda: "<think>?</think>" + listing(2)],
     "did_it_learn": [by_ends, lambda low, high: by_ends(low, high)],
     "share_of_flat_groups": [
@@ -150,6 +172,8 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (pairwise_mean, "gap"),
         (empty_raises, "IndexError"),
         (lambda preds, targets: 1.0, "gap"),
+        (lambda preds, targets: own_sets(preds, targets, order=list), "sort them first"),
+        (lambda preds, targets: own_sets(preds, targets, last=lambda a, b: b), "must not shorten"),
     ],
     "exploit": [
         ("4 to 9", "between <answer>"),
@@ -169,6 +193,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda groups: len({mean(group) for group in groups}) == 1, "one of the two"),
         (lambda groups: mean(pstdev(g) == 0 or mean(g) == 0.5 for g in groups), "one of the two"),
         (lambda groups: mean(sum(g) / len(g) == g[0] for g in groups), "three times 0.1"),
+        (lambda groups: mean(g[0] == g[-1] for g in groups), "all answers of a group"),
     ],
     **of_grpo.WRONG,
     **of_video.WRONG,
@@ -201,6 +226,17 @@ def test_a_wrong_answer_is_told_why(name: str, answer: Any, told: str) -> None:
 @pytest.mark.parametrize("stub", [None, ..., lambda *args: None, lambda *args: ...])
 def test_a_stub_is_not_attempted(name: str, stub: Any) -> None:
     assert check(name, stub).passed is None
+
+
+def test_a_forgotten_return_and_an_error_are_told_with_their_input() -> None:
+    def forgets(pred: Any, target: Any) -> None:
+        max(pred[0], target[0])
+
+    told = check("interval_iou", forgets)
+    assert told.passed is False
+    assert "is a `return` missing?" in told.message
+    told = check("interval_iou", lambda pred, target: [][0])
+    assert re.fullmatch(r"It raised IndexError: .* \(for \(2, 6\), \(2, 6\)\)", told.message)
 
 
 @pytest.mark.parametrize("name", EXERCISES)

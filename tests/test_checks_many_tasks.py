@@ -51,6 +51,12 @@ WRONG: dict[str, list[tuple[Callable[..., Any], str]]] = {
             ],
             "blanks around the number",
         ),
+        (
+            lambda c, t, a: [
+                None if y != "count" else float(z in x) for x, y, z in zip(c, t, a, strict=True)
+            ],
+            "a list of all numbers",
+        ),
     ],
     "gold_mask": [
         (lambda p, a, w: [1] * (p + a) + [0] * (w - p - a), "three tokens of prompt"),

@@ -79,6 +79,10 @@ WRONG: dict[str, list[tuple[Callable[..., Any], str]]] = {
         (unordered, "in order of time"),
         (unjoined, "become one"),
         (shortened, "must not shorten"),
+        (
+            lambda spans, duration, pad: segments([s for s in spans if s[0] >= 0], duration, pad),
+            "before second 0 still",
+        ),
     ],
     "share_inside": [
         (lambda inside, total, density: inside / total, "half of all"),

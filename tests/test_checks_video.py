@@ -52,12 +52,34 @@ RIGHT: dict[str, list[Callable[..., Any]]] = {
         lambda steps, fps: [int(i * 4 / fps) for i in range(steps)],
     ],
 }
+
+
+def added_up(duration: float, fps: float, max_frames: int) -> list[float]:
+    moments, now = [], 0.0
+    while now < duration:
+        moments.append(now)
+        now += 1 / fps
+    count = len(moments)
+    return (
+        moments if count <= max_frames else [duration * i / max_frames for i in range(max_frames)]
+    )
+
+
+def whole_seconds(duration: float, fps: float, max_frames: int) -> list[float]:
+    count = int(duration * fps)
+    if count <= max_frames:
+        return [i / fps for i in range(count)]
+    return [duration * i / max_frames for i in range(max_frames)]
+
+
 WRONG: dict[str, list[tuple[Callable[..., Any], str]]] = {
     "sample_moments": [
         (with_the_end, "stop before the end"),
         (fps_as_step, "the step is 1 / fps"),
         (cut_off, "spread them evenly"),
         (to_the_end, "spread them evenly"),
+        (added_up, "stay below 1"),
+        (whole_seconds, "not a whole one"),
     ],
     "visual_tokens": [
         (lambda n, h, w: math.ceil(n / 2) * (h // 14) * (w // 14), "one token"),

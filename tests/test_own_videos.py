@@ -92,7 +92,7 @@ def write_lines(path: Path, *changes: dict) -> Path:
     ("change", "says"),
     [
         ({}, "at least two clips"),
-        ({"video": "gone.mp4"}, "found none at"),
+        ({"video": "gone.mp4"}, "1 of 2 questions have no clip"),
         ({"video": "broken.mp4"}, "cannot be decoded"),
         ({"span": [2, 1]}, "line 2"),
         ({"query": None, "span": None, "task": "caption", "events": ["It moves."]}, "'caption'"),

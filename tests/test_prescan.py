@@ -81,7 +81,6 @@ def test_the_command_reports_and_training_can_use_it(
     assert [r["id"] for r in readable(records, report)] == [names[1], names[2]]
     assert "2 of 4 questions left out" in caplog.text
     assert readable(records, saved) == readable(records, report)
-    assert readable(records, "") == records
     for path in Path(folder / "deep").iterdir():
         path.unlink()
     assert main([str(folder)]) == 0
@@ -101,3 +100,16 @@ def test_impossible_options_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="found none"):
         find_videos(tmp_path)
     assert scan([]) == ScanReport([], {})
+
+
+def test_missing_clips_are_counted_before_anything_is_opened(tmp_path: Path) -> None:
+    there = tmp_path / "a.mp4"
+    there.touch()
+    videos = [str(there), str(tmp_path / "b.mp4"), str(tmp_path / "c.mp4")]
+    records = [{"id": v, "video": v, "source": f"f.txt:{i}"} for i, v in enumerate(videos, 1)]
+    with pytest.raises(
+        FileNotFoundError, match=r"2 of 3 questions have no clip, the first f.txt:2"
+    ):
+        readable(records, "")
+    assert readable(records, "", on_error="skip") == records
+    assert readable(records[:1], "") == records[:1]

@@ -54,8 +54,8 @@ def check(name: str, attempt: Any) -> Outcome:
 
     Args:
         name: A key of ``EXERCISES``.
-        attempt: The reader's function or value; ``...`` and a function that returns ``None``
-            or ``...`` count as not attempted.
+        attempt: The reader's function or value; ``...`` and an empty function count as not
+            attempted.
     """
     if name not in EXERCISES:
         return Outcome(None, f"There is no exercise {name!r}; there are {sorted(EXERCISES)}.")
@@ -66,7 +66,8 @@ def check(name: str, attempt: Any) -> Outcome:
     except NotImplementedError:
         return Outcome(None, NOT_ATTEMPTED)
     except Exception as error:  # noqa: BLE001 (a reader's code may raise anything)
-        return Outcome(False, f"It raised {type(error).__name__}: {error}")
+        told = [f"It raised {type(error).__name__}: {error}", *getattr(error, "__notes__", [])]
+        return Outcome(False, " ".join(told))
     if mistake == NOT_ATTEMPTED:
         return Outcome(None, mistake)
     return Outcome(mistake is None, "Right." if mistake is None else f"Not yet: {mistake}")

@@ -42,14 +42,20 @@ class Case:
 def first_mistake(attempt: Callable[..., Any], cases: list[Case]) -> str | None:
     """Try a function on cases and return what the first wrong one tells about it.
 
-    A function that returns ``None`` on the first case is taken for the empty stub.
+    A function that uses nothing and returns ``None`` is taken for the empty stub.
     """
     for number, case in enumerate(cases):
-        got = attempt(*case.args)
+        shown = ", ".join(map(repr, case.args))
+        try:
+            got = attempt(*case.args)
+        except Exception as error:
+            error.add_note(f"(for {shown})")
+            raise
         if number == 0 and (got is None or got is ...):
+            if getattr(attempt, "__code__", None) and attempt.__code__.co_names:
+                return f"It returned None for {shown}: is a `return` missing?"
             return NOT_ATTEMPTED
         if not case.accepts(got):
-            shown = ", ".join(map(repr, case.args))
             return f"{case.mistake} (for {shown} it gave {got!r}, expected {case.expected!r})"
     return None
 

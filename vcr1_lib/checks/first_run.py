@@ -16,6 +16,7 @@ FLAT = [
     Case(([[1.0, 1.0], [0.0, 1.0]],), 0.5, "one of the two groups has equal rewards"),
     Case(([[0.0, 1.0], [1.0, 0.0]],), 0.0, "groups with equal means may still differ inside; "
          "compare the answers of one group"),
+    Case(([[0.0, 1.0, 0.0]],), 0.0, "look at all answers of a group, not its first and last"),
     Case(([[0.5, 0.5, 0.5]],), 1.0, "equal rewards teach nothing, good or bad"),
     Case(([[0.1, 0.1, 0.1], [0.0, 0.0, 0.1], [0.5, 0.5, 0.5], [0.2, 0.3, 0.4]],), 0.5, "two of "
          "these four groups are flat: a share, not a count, and exactly equal, since the mean of "

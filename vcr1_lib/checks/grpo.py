@@ -9,6 +9,7 @@ ADVANTAGES = [
     Case(([0.0, 2.0],), [-HALF, HALF], "centre on the group's mean, divide by std + 1e-4", 1e-3),
     Case(([0.0, 1.0, 2.0],), [-1.0, 0.0, 1.0], "the std is the unbiased one, over G - 1", 1e-3),
     Case(([0.0, 2e-4],), [1 - 2 * HALF, 2 * HALF - 1], "add 1e-4 to the std", 1e-4),
+    Case(([0.1] * 3,), [0.0] * 3, "equal rewards must give exactly 0, rounding and all", 0.0),
     Case(([0.1] * 10,), [0.0] * 10, "equal rewards must give exactly 0, rounding and all", 0.0),
     Case(([0.3],), [0.0], "an answer without siblings has nothing to be compared with"),
 ]

@@ -19,6 +19,12 @@ COUNT_REWARD = [
         "one reward a sample, in the samples' order: None keeps the place of those left out",
     ),
     Case(([" 3 "], ["count"], ["3"]), [1.0], "blanks around the number change nothing"),
+    Case(
+        (["30", "1 2 3 4"], ["count"] * 2, ["3"] * 2),
+        [0.0, 0.0],
+        "the number must be all of "
+        "the answer: a reward that looks for it anywhere pays a list of all numbers",
+    ),
 ]
 GOLD_MASK = [
     Case((3, 2, 6), [0, 0, 0, 1, 1, 0], "three tokens of prompt, two of answer, one of padding"),

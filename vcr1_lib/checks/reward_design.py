@@ -36,6 +36,8 @@ SET_IOU = [
     Case(([(0, 4), (2, 6)], [(0, 6)]), 1.0, "time that is named twice counts once"),
     Case(([(0, 2), (4, 6)], [(1, 5)]), 1 / 3, "every span may share time with every true one, and "
          "all of the union counts"),
+    Case(([(6, 9), (0, 5)], [(0, 5), (6, 9)]), 1.0, "spans come in any order; sort them first"),
+    Case(([(0, 10), (2, 4)], [(0, 10)]), 1.0, "a span inside another must not shorten it"),
     Case(([], [(0, 4)]), 0.0, "no spans cover nothing; return 0"),
 ]  # fmt: skip
 BLIND_GOAL: Final = 0.75

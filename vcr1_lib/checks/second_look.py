@@ -14,6 +14,7 @@ CLUE_SEGMENTS = [
     Case(([(2, 4), (5, 7)], 20, 1), [(1, 8)], "segments that meet once padded become one"),
     Case(([(2, 9), (3, 4)], 20, 0), [(2, 9)], "a segment inside another must not shorten it"),
     Case(([(2, 4), (6, 8)], 20, 1), [(1, 9)], "segments that touch once padded become one too"),
+    Case(([(-3, 4)], 20, 1), [(0, 5)], "a span that begins before second 0 still shows a part"),
     Case(([(5, 5)], 20, 1), [(4, 6)], "a moment without length is a clue; padding makes it one"),
     Case(([(20, 22)], 20, 1), [], "a span that begins where the clip ends shows nothing"),
     Case(([(0.2, 0.5)], 20, 1), [(0, 1.5)], "a span within the first second is inside the clip"),
@@ -31,6 +32,7 @@ VERDICT = [
     Case((0.0, 0.10, 24, 24), "no difference", "an interval that touches 0 decides nothing"),
     Case((-0.10, 0.0, 24, 24), "no difference", "nor does one that touches 0 from below"),
     Case((0.02, 0.10, 24, 36), "not comparable", "two looks were given more frames than one"),
+    Case((0.02, 0.10, 24, 12), "not comparable", "nor are fewer frames the same budget"),
 ]
 
 EXERCISES = {

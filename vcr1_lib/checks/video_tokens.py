@@ -7,7 +7,16 @@ from vcr1_lib.checks.exercise import Case, Exercise, first_mistake
 SAMPLE_MOMENTS = [
     Case((4, 1, 10), [0.0, 1.0, 2.0, 3.0], "start at 0, step 1 / fps, stop before the end"),
     Case((2, 2, 10), [0.0, 0.5, 1.0, 1.5], "fps is moments a second, so the step is 1 / fps"),
+    Case(
+        (2.8, 1, 5), [0.0, 1.0, 2.0], "the last second has a moment, though it is not a whole one"
+    ),
     Case((2.8, 1, 3), [0.0, 1.0, 2.0], "exactly max_frames moments are not too many"),
+    Case(
+        (1, 10, 20),
+        [i / 10 for i in range(10)],
+        "ten times 0.1, added up, stay below 1: count "
+        "the moments and divide, or rounding makes one too many",
+    ),
     Case((10, 2, 5), [0.0, 2.0, 4.0, 6.0, 8.0], "when there are too many, spread them evenly"),
     Case((9, 4, 4), [0.0, 2.25, 4.5, 6.75], "spread over the whole clip, not to a whole second"),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vcr1_lib.datasets.by_name import read_records, split_by_video
 from vcr1_lib.datasets.mixture import find_suspects
@@ -40,6 +40,7 @@ def read_and_split(
     *,
     heldout: float = 0.2,
     scan: str | Path = "",
+    on_error: Literal["raise", "skip"] = "raise",
     tasks: Collection[str] | None = None,
     **files: Any,
 ) -> tuple[list[Record], list[Record]]:
@@ -54,6 +55,7 @@ def read_and_split(
             seed is measured on the same clips.
         scan: A report of :mod:`vcr1_lib.video.prescan`: no file is opened that it does not
             call good.
+        on_error: As :func:`vcr1_lib.video.prescan.readable` takes it.
         tasks: What may be asked; ``None`` for anything.
         **files: The other options of :func:`read_records`.
 
@@ -72,7 +74,7 @@ def read_and_split(
             f"{annotations}: expected moments, a 'query' and its 'span'; got {sorted(other)} too: "
             "keep each task in a file of its own"
         )
-    records = with_durations(readable(records, scan))
+    records = with_durations(readable(records, scan, on_error=on_error))
     if len({record["video"] for record in records}) < 2:
         raise AnnotationError(f"{annotations}: expected at least two clips, to hold one out")
     for suspect in find_suspects(records):

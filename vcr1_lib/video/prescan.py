@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import local
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from vcr1_lib.video import VideoError, read_clip
 
@@ -191,19 +191,31 @@ def find_videos(folder: str | Path) -> list[Path]:
 
 
 def readable(
-    records: Sequence[dict[str, Any]], report: ScanReport | str | Path
+    records: Sequence[dict[str, Any]],
+    report: ScanReport | str | Path,
+    *,
+    on_error: Literal["raise", "skip"] = "raise",
 ) -> list[dict[str, Any]]:
     """Return the records whose video the scan could read, in order; the log says how many others.
 
     Args:
         records: See :mod:`vcr1_lib.datasets`.
         report: What a scan found, or the file that says so; ``""`` for no scan and all records.
+        on_error: Without a scan, ``"raise"`` looks whether all clips are there.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If there is no such file, or clips are missing; it says how many.
         VideoError: If it is not a report.
     """
     if not report:
+        missing = [record for record in records if not Path(record["video"]).exists()]
+        if missing and on_error == "raise":
+            first = missing[0]
+            raise FileNotFoundError(
+                f"{len(missing)} of {len(records)} questions have no clip, the first "
+                f"{first.get('source', first['id'])}: expected {first['video']}; give the folder "
+                "that holds the clips, or leave such questions out with on_error skip"
+            )
         return list(records)
     if not isinstance(report, ScanReport):
         report = load_report(report)
