@@ -100,9 +100,9 @@ def run(argv):
         return 0
     result = compare_runs(base, tuned, heldout, train_before=base_seen, train_records=seen)
     write_result(config.output_dir, result, config=vars(what) | vars(options) | config.to_dict())
-    page = write_run_plots(config.output_dir, title=options.model_name_or_path)
+    page = write_run_plots(config.output_dir, title=result["verdict"])
     print(f"\n{render_examples(heldout, base, tuned)}\n\n{render_table(result)}\n")
-    print(f"{result['verdict']}\nReward curve: {page}")
+    print(f"{result['verdict']}\nReward curve, for a browser: {page} (notebook 04 reads it)")
     return 0
 
 
@@ -110,8 +110,8 @@ def main():
     """Bad input is one sentence, not a traceback."""
     try:
         sys.exit(run(sys.argv[1:]))
-    except (OSError, AnnotationError, ModelError, VideoError) as error:
-        sys.exit(f"error: {error}")
+    except (KeyboardInterrupt, OSError, AnnotationError, ModelError, VideoError) as error:
+        sys.exit(f"error: {str(error) or 'stopped, and nothing new is saved'}")
     finally:
         leave_processes()
 

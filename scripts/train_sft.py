@@ -105,8 +105,8 @@ def main():
     """Bad input is one sentence, not a traceback."""
     try:
         sys.exit(run(sys.argv[1:]))
-    except (OSError, AnnotationError, ModelError, VideoError) as error:
-        sys.exit(f"error: {error}")
+    except (KeyboardInterrupt, OSError, AnnotationError, ModelError, VideoError) as error:
+        sys.exit(f"error: {str(error) or 'stopped, and nothing new is saved'}")
     finally:
         leave_processes()
 

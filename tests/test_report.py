@@ -148,7 +148,8 @@ def test_rows_are_the_scores_of_each_answer() -> None:
 
 def test_table_shows_every_row() -> None:
     result = compare({"noise": 5.0}, {})
-    header, *lines = render_table(result).splitlines()
+    header, *lines, unread = render_table(result).splitlines()
+    assert unread == "could not be read, and counts 0: base 0%, tuned 0%"
     assert header.split() == ["held-out", "clips", "mIoU", "95", "%", "interval"] + [
         f"R1@{m}" for m in (0.3, 0.5, 0.7)
     ]

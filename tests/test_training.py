@@ -31,6 +31,7 @@ from vcr1_lib.training.callbacks import (
     SkippedSteps,
     StopOnInterrupt,
 )
+from vcr1_lib.training.checkpoints import CheckpointError
 from vcr1_lib.training.config import VideoGRPOConfig
 from vcr1_lib.training.windows import RepeatedWindows
 from vcr1_lib.video import blanked, shuffled
@@ -182,6 +183,19 @@ def test_kl_starts_at_zero_and_only_adapters_move(tmp_path: Path, adapters: bool
     assert not any("vision_model" in name for name in moved)
 
 
+def test_a_finished_run_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text("{}")
+    options = PROFILES["cpu"] | QUICK
+    config = VideoGRPOConfig(output_dir=str(tmp_path), **options)
+    with pytest.raises(CheckpointError, match="holds a finished run: give another output_dir"):
+        config.check(len(TRAIN))
+    VideoGRPOConfig(output_dir=str(tmp_path), resume_from_checkpoint="last", **options).check(
+        len(TRAIN)
+    )
+    with pytest.raises(CheckpointError, match="is a file"):
+        VideoGRPOConfig(output_dir=str(tmp_path / "result.json"), **options).check(len(TRAIN))
+
+
 def test_a_bad_reward_is_named(tmp_path: Path) -> None:
     def nan_reward(completions: list[str], **columns: Any) -> list[float]:
         return [float("nan")] * len(completions)
@@ -255,6 +269,8 @@ def test_a_window_holds_the_same_rows_each_time() -> None:
     ("options", "told"),
     [
         ({"num_iterations": 0}, "num_iterations >= 1"),
+        ({"max_steps": -3}, "max_steps > 0, or -1 to count"),
+        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size >= 1"),
         ({"steps_per_generation": 3, "gradient_accumulation_steps": 2}, "a multiple of"),
         ({"temperature": 0}, "temperature > 0"),
         ({"num_generations": 1}, "num_generations >= 2, got 1: an answer is compared"),

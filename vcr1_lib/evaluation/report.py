@@ -73,8 +73,9 @@ def compare_runs(
         train_records: The training records.
 
     Returns:
-        ``rows`` (name -> scores with ``mIoU_interval``), ``gain`` ``[value, low, high]``,
-        ``remap`` in seconds, ``learned`` and the ``verdict`` as a sentence.
+        ``rows`` (name -> scores with ``mIoU_interval``), ``gain`` ``[value, low, high]`` and
+        ``gain_over_remap``, both paired, ``remap`` in seconds, the shares ``unparsed``,
+        ``learned`` and the ``verdict`` as a sentence.
     """
     clips = [record["video"] for record in records]
     remap = best_remap(train_before.spans, _spans(train_records), _durations(train_records))
@@ -89,18 +90,20 @@ def compare_runs(
         interval = bootstrap_interval(values, clusters=clips)
         rows[name] = grounding_scores(values) | {"mIoU_interval": [interval.low, interval.high]}
     gain = paired_interval(before.ious, after.ious, clusters=clips)
+    over_remap = paired_interval(ious[REMAP_NAME], after.ious, clusters=clips)
     return {
         "num_queries": len(records),
         "num_clips": len(set(clips)),
         "rows": rows,
         "gain": list(gain),
+        "gain_over_remap": list(over_remap),
         "remap": list(remap),
         "unparsed": {
             "base": float(np.isnan(before.spans).any(-1).mean()),
             "tuned": float(np.isnan(after.spans).any(-1).mean()),
         },
         "learned": gain.low > 0 and len(set(clips)) >= FEWEST_CLIPS,
-        "verdict": _verdict(rows, gain, len(records), len(set(clips))),
+        "verdict": _verdict(rows, gain, over_remap, len(records), len(set(clips))),
     }
 
 
@@ -147,10 +150,12 @@ def render_tasks(result: dict[str, Any]) -> str:
     return "\n\n".join(told)
 
 
-def _verdict(rows: dict[str, Any], gain: Interval, queries: int, clips: int) -> str:
+def _verdict(
+    rows: dict[str, Any], gain: Interval, over_remap: Interval, queries: int, clips: int
+) -> str:
     base, tuned = rows["base"]["mIoU"], rows["tuned"]["mIoU"]
     facts = (
-        f"held-out mIoU went from {base:.3f} to {tuned:.3f}, a gain of {gain.value:+.3f} "
+        f"held-out mIoU went from {base:.3f} to {tuned:.3f}, a change of {gain.value:+.3f} "
         f"(95 % interval {gain.low:+.3f} to {gain.high:+.3f}, {queries} questions, {clips} clips)"
     )
     if clips < FEWEST_CLIPS:
@@ -158,13 +163,13 @@ def _verdict(rows: dict[str, Any], gain: Interval, queries: int, clips: int) -> 
     if gain.low <= 0:
         word = "It got worse" if gain.high < 0 else "It did not learn"
         return f"{word}: {facts}."
-    clear = rows["tuned"]["mIoU_interval"][0] > rows[REMAP_NAME]["mIoU_interval"][1]
     remap = rows[REMAP_NAME]["mIoU"]
-    if clear:
+    if over_remap.low > 0:
         return f"It learned: {facts}, clear of the base's own spans shifted at best ({remap:.3f})."
     return (
         f"It learned, but perhaps without looking: {facts}; "
-        f"shifting the base's own spans gives {remap:.3f}, and the intervals overlap."
+        f"shifting the base's own spans gives {remap:.3f}, and the paired interval between the "
+        f"two, {over_remap.low:+.3f} to {over_remap.high:+.3f}, does not lie above 0."
     )
 
 
@@ -177,7 +182,8 @@ def render_table(result: dict[str, Any]) -> str:
         interval = f"[{low:.3f}, {high:.3f}]"
         cells = "".join(f"{row[f'R1@{m}']:>8.3f}" for m in (0.3, 0.5, 0.7))
         lines.append(f"{name:<24}{row['mIoU']:>6.3f}  {interval:<15}{cells}")
-    return "\n".join(lines)
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in result["unparsed"].items())
+    return "\n".join([*lines, f"could not be read, and counts 0: {shares}"])
 
 
 def render_examples(

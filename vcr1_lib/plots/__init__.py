@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -26,6 +27,9 @@ LINE_COLOURS = (*PALETTE, "#000000")
 # Width that the label of a span's bar needs.
 LABEL_SHARE = 0.2
 SMOOTHING_STEPS = 5
+SMOOTHED = f"thick lines: mean of {SMOOTHING_STEPS} steps"
+SHARES = ("mIoU", "share of a step")
+TITLE_CHARS = 110
 
 
 class Panel(NamedTuple):
@@ -55,7 +59,7 @@ def run_panels(log: Sequence[dict[str, Any]]) -> list[Panel]:
     names = {key: key.split("/")[1].replace("_reward", "").replace("_", " ") for key in rewards}
     return [
         Panel("Reward per function", "mean of a step", {names[k]: _line(log, k) for k in rewards}),
-        Panel("Held-out mIoU", "greedy answers", {"mIoU": _line(log, "eval_mIoU")}),
+        Panel("Held-out mIoU, greedy answers", "mIoU", {"mIoU": _line(log, "eval_mIoU")}),
         Panel(
             "Completion length",
             "tokens",
@@ -96,7 +100,10 @@ def run_figure(log: Sequence[dict[str, Any]], *, title: str = "") -> go.Figure:
     """
     panels = run_panels(log)
     figure = make_subplots(rows=2, cols=2, subplot_titles=[panel.title for panel in panels])
-    figure.update_layout(title=title, template="plotly_white", height=620, hovermode="x unified")
+    told = "<br>".join([*wrap(title, TITLE_CHARS), f"<sup>{SMOOTHED}</sup>"])
+    figure.update_layout(
+        title=told, template="plotly_white", height=660, margin_t=140, hovermode="x unified"
+    )
     for index, panel in enumerate(panels):
         row, col = divmod(index, 2)
         for colour, (label, (steps, values)) in zip(cycle(PALETTE), panel.lines.items()):
@@ -109,10 +116,13 @@ def run_figure(log: Sequence[dict[str, Any]], *, title: str = "") -> go.Figure:
                 )  # fmt: skip
             figure.add_scatter(
                 x=steps, y=shown, mode="lines+markers" if whole else "lines", name=label,
-                line={"color": colour, "width": 2.5}, row=row + 1, col=col + 1,
+                line={"color": colour, "width": 2.5}, showlegend=len(panel.lines) > 1,
+                row=row + 1, col=col + 1,
             )  # fmt: skip
         figure.update_xaxes(title_text=panel.xlabel, row=row + 1, col=col + 1)
         figure.update_yaxes(title_text=panel.unit, rangemode="tozero", row=row + 1, col=col + 1)
+        if panel.unit in SHARES:
+            figure.update_yaxes(range=[0, 1.03], row=row + 1, col=col + 1)
     return figure
 
 
@@ -131,11 +141,11 @@ def run_picture(log: Sequence[dict[str, Any]], *, title: str = "") -> bytes:
                 )  # fmt: skip
             axes.set(title=panel.title, xlabel=panel.xlabel, ylabel=panel.unit)
             if all(value >= 0 for _, values in panel.lines.values() for value in values):
-                axes.set_ylim(bottom=0)
+                axes.set_ylim(0, 1.03 if panel.unit in SHARES else None)
             axes.grid(alpha=0.25)
-            if panel.lines:
+            if len(panel.lines) > 1:
                 axes.legend(frameon=False)
-        figure.suptitle(title)
+        figure.suptitle("\n".join([*wrap(title, TITLE_CHARS), SMOOTHED]), fontsize=10)
         return _png(figure)
 
 

@@ -31,8 +31,7 @@ def resume_hint(folder: str, step: int) -> str:
     return (
         f"Stopped at step {step}; the checkpoint is kept. To go on, give the same options and\n"
         f"  --output_dir {folder} --resume_from_checkpoint {folder}/checkpoint-{step}\n"
-        f'with make: make run ARGS="--output_dir {folder} '
-        f'--resume_from_checkpoint {folder}/checkpoint-{step}"'
+        '(with make: the same between the quotes of make run ARGS="...")'
     )
 
 

@@ -19,7 +19,7 @@ from vcr1_lib.grpo.kl import KLEstimator
 from vcr1_lib.hardware import PROFILES
 from vcr1_lib.models.loading import ModelOptions
 from vcr1_lib.options import options_parser, refuse_unknown, shorten_help, with_config
-from vcr1_lib.training.checkpoints import find_checkpoint
+from vcr1_lib.training.checkpoints import CheckpointError, find_checkpoint
 from vcr1_lib.training.windows import TaskSampling, check_window
 from vcr1_lib.video import DEFAULT_FPS, DEFAULT_MAX_FRAMES
 
@@ -72,6 +72,14 @@ class VideoConfig(TrainingArguments):
     num_iterations = 1
 
     def __post_init__(self) -> None:
+        if self.max_steps < -1 or self.max_steps == 0:
+            raise ValueError(
+                f"expected max_steps > 0, or -1 to count num_train_epochs, got {self.max_steps}"
+            )
+        if self.per_device_train_batch_size < 1:
+            raise ValueError(
+                f"expected per_device_train_batch_size >= 1, got {self.per_device_train_batch_size}"
+            )
         if self.use_cpu:
             # Transformers (5.23) forgets the time-out there; who comes first decides.
             PartialState(cpu=True, backend=self.ddp_backend, timeout=self.ddp_timeout_delta)
@@ -112,8 +120,17 @@ class VideoConfig(TrainingArguments):
 
         Raises:
             AnnotationError: If there are fewer than one step takes.
-            CheckpointError: If the run cannot go on from where it is told to.
+            CheckpointError: If the run cannot go on from where it is told to, or its folder is
+                not one, or holds a finished run.
         """
+        folder = Path(str(self.output_dir))
+        if folder.is_file():
+            raise CheckpointError(f"expected a folder as output_dir, {folder} is a file")
+        if (folder / "result.json").exists() and not self.resume_from_checkpoint:
+            raise CheckpointError(
+                f"{folder} holds a finished run: give another output_dir, or add "
+                "resume_from_checkpoint last to go on with it"
+            )
         check_window(num_questions, self.window)
         _ = self.checkpoint
 
