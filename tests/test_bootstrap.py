@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_notebook
 from packaging.requirements import Requirement
 
@@ -24,8 +26,10 @@ from pathlib import Path
 
 if Path.cwd().name == "notebooks":
     os.chdir("..")
-if not Path("data_samples").exists():  # on Colab: %env VCR1_REPOSITORY=ADDRESS
-    !git clone --depth 1 $VCR1_REPOSITORY course
+if not Path("data_samples").exists():  # on Colab, first: %env VCR1_REPOSITORY=ADDRESS
+    if not Path("course/pyproject.toml").exists():
+        address = os.environ["VCR1_REPOSITORY"]
+        !git clone --depth 1 {address} course
     %cd course
     %run tools/bootstrap.py
 """
@@ -175,4 +179,34 @@ def test_the_first_cell_fetches_the_project_where_only_a_page_is(
         said = "".join(output.text for output in page.cells[0].outputs)
         assert "nothing to install, no restart" in said
         assert page.cells[1].outputs[0].text == "course ['pyproject.toml']\n"
-    assert "already exists" in said
+    assert "already exists" not in said
+    monkeypatch.delenv("VCR1_REPOSITORY")
+    page = new_notebook(cells=[new_code_cell(SETUP)])
+    place = {"metadata": {"path": str(tmp_path)}}
+    with pytest.raises(CellExecutionError, match="'VCR1_REPOSITORY'"):
+        NotebookClient(page, timeout=120, resources=place).execute()
+
+
+def test_in_a_notebook_it_stops_the_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match="error: no"):
+        bootstrap.stop("no")
+    monkeypatch.setattr(builtins, "get_ipython", lambda: None, raising=False)
+    with pytest.raises(RuntimeError, match="no"):
+        bootstrap.stop("no")
+
+
+def test_what_pip_is_told(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Widgets of any version are a need of no extra, and an old torchao keeps PEFT from work."""
+    told: list[list[str]] = []
+
+    def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+        told.append(command[command.index("--disable-pip-version-check") + 1 :])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(bootstrap.subprocess, "run", run)
+    for found, removed in (("0.10.0", True), ("0.16.0", False), (None, False)):
+        told.clear()
+        monkeypatch.setattr(bootstrap, "version_of", {"torchao": found}.get)
+        bootstrap.install(bootstrap.read_needs("gpu"), "gpu")
+        assert (["uninstall", "--yes", "torchao"] in told) is removed
+        assert told[-1][-2:] == [f"{ROOT}[gpu]", "ipywidgets"]

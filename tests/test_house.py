@@ -24,7 +24,7 @@ LIBRARY = sorted((ROOT / "vcr1_lib").rglob("*.py"))
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 CODE = [*LIBRARY, *SCRIPTS, *sorted((ROOT / "tools").glob("*.py"))]
 
-MODULE_LINES, FUNCTION_LINES, LIBRARY_LINES, SCRIPT_LINES = 300, 60, 10100, 120
+MODULE_LINES, FUNCTION_LINES, LIBRARY_LINES, SCRIPT_LINES = 300, 60, 10150, 120
 
 # What would make a library function say, run, hide or depend on something unseen.
 FORBIDDEN_CALLS = {"print", "eval", "exec", "input", "breakpoint", "__import__"}
@@ -120,6 +120,8 @@ def offences(path: Path) -> Iterator[str]:
             if name in FORBIDDEN_CALLS and not (name == "print" and node in allowed):
                 yield f"line {node.lineno}: {name}()"
         elif isinstance(node, ast.ExceptHandler) and path != RUNS_READERS_CODE:
+            if any(isinstance(inner, ast.Raise) for inner in ast.walk(node)):
+                continue  # it adds to the error and lets it go on
             caught = ast.walk(node.type) if node.type else [ast.Name("BaseException")]
             if BROAD & {n.id for n in caught if isinstance(n, ast.Name)}:
                 yield f"line {node.lineno}: a broad except turns a bug into a result"

@@ -47,7 +47,7 @@ def test_panels_sort_the_log() -> None:
     panels = run_panels(log_of(5))
     assert [panel.title for panel in panels] == [
         "Reward per function",
-        "Held-out mIoU",
+        "Held-out mIoU, greedy answers",
         "Completion length",
         "Groups with equal rewards",
     ]
@@ -68,7 +68,9 @@ def test_a_bars_label_stays_on_the_figure() -> None:
 def test_figure_draws_every_line(num_functions: int) -> None:
     functions = tuple(f"part_{i}" for i in range(num_functions))
     figure = run_figure(log_of(6, functions=functions), title="A run")
-    assert figure.layout.title.text == "A run"
+    assert figure.layout.title.text.split("<br>")[0] == "A run"
+    told = {trace.name for trace in figure.data if trace.showlegend is not False}
+    assert told == ({f"part {i}" for i in range(num_functions)} if num_functions > 1 else set())
     assert {trace.name for trace in figure.data} == {
         *(f"part {i}" for i in range(num_functions)),
         "mIoU",

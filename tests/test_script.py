@@ -80,7 +80,7 @@ def test_interrupted_it_saves_and_says_how_to_go_on(few: list[str], tmp_path: Pa
     [
         ("missing annotations", "found none at"),
         ("span outside", "after the clip's"),
-        ("missing clip", "found none at"),
+        ("missing clip", "1 of 6 questions have no clip"),
         ("empty clip", "is empty (0 bytes)"),
         ("text clip", "cannot be decoded"),
         ("no weights", "model.safetensors"),

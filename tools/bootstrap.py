@@ -10,13 +10,14 @@ torch, which fits its driver, is not even moved by what other packages ask for. 
 from __future__ import annotations
 
 import argparse
+import builtins
 import importlib
 import subprocess
 import sys
 import tempfile
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 try:
     from packaging.requirements import Requirement
@@ -28,6 +29,8 @@ NAME = "vcr1_lib"
 OLDEST_PYTHON = (3, 11)
 # Built for the machine, or loaded by every kernel: never moved while new enough.
 PLATFORM = ("numpy", "torch", "torchvision")
+# PEFT refuses to add adapters beside an older one, and nothing here uses it.
+HINDRANCE = Requirement("torchao<0.16")
 # Colab's page draws widgets for the version that Colab brings; none is moved, one is needed.
 ANY_VERSION = "ipywidgets"
 
@@ -97,24 +100,40 @@ def loaded_versions() -> dict[str, str | None]:
     return {name: version_of(name) for name in names}
 
 
+def in_the_way() -> bool:
+    """Whether the platform brought a package beside which adapters cannot be added."""
+    found = version_of(HINDRANCE.name)
+    return found is not None and HINDRANCE.specifier.contains(found)
+
+
+def stop(message: str) -> NoReturn:
+    """End a program, or a notebook's cell: there ``%run`` would go on after a SystemExit."""
+    if "get_ipython" in vars(builtins):
+        raise RuntimeError(message)
+    sys.exit(f"error: {message}")
+
+
 def install(needs: list[Need], extra: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         bounds = Path(folder) / "constraints.txt"
         bounds.write_text("\n".join(constraints(needs)) + "\n", encoding="utf-8")
-        target = f"{ROOT}[{extra}]" if extra else str(ROOT)
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        done = subprocess.run([*pip, "--constraint", str(bounds), target])
+        targets = [f"{ROOT}[{extra}]" if extra else str(ROOT)]
+        targets += [ANY_VERSION] * any(need.requirement.name == ANY_VERSION for need in needs)
+        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        if in_the_way():
+            subprocess.run([*pip, "uninstall", "--yes", HINDRANCE.name])
+        done = subprocess.run([*pip, "install", "--constraint", str(bounds), *targets])
     if done.returncode:
-        sys.exit("error: pip could not install the packages above; its own message says why")
+        stop("pip could not install the packages above; its own message says why")
     importlib.invalidate_caches()
 
 
 def restart(changed: list[str]) -> None:
-    """Only a new process can load a package anew; where there is no kernel, say so."""
-    print(f"Restarting, since {', '.join(changed)} changed. Then run this notebook from the top.")
+    """Only a new process can load a package anew; cells that wait must not run in the old one."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if (kernel := getattr(shell, "kernel", None)) is not None:
         kernel.do_shutdown(True)
+    stop(f"Restarting, since {', '.join(changed)} changed. Then run this notebook from the top.")
 
 
 def main() -> None:
@@ -123,13 +142,17 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true", help="say what would be done")
     told = parser.parse_args()
     if sys.version_info < OLDEST_PYTHON:
-        sys.exit("error: Python 3.11 or newer is needed, this is " + sys.version.split()[0])
+        stop("Python 3.11 or newer is needed, this is " + sys.version.split()[0])
     needs = read_needs(told.extra)
     print("\n".join(describe(needs)))
-    if all(need.is_met for need in needs) and version_of(NAME):
+    if in_the_way():
+        print(f"remove  {HINDRANCE.name}, which is too old for PEFT and not needed")
+    if all(need.is_met for need in needs) and version_of(NAME) and not in_the_way():
         print("Everything is here: nothing to install, no restart.")
         return
     print(f"pip installs {NAME} and what is missing, within: {' '.join(constraints(needs))}")
+    print("On a bare machine that is 3.5 GB and some minutes. It may say in red that packages of")
+    print("the platform, which nothing here uses, wanted other versions: that does no harm.")
     print("If a package changes that is already loaded, the kernel restarts, once, after that.")
     if told.dry_run:
         return
@@ -138,7 +161,7 @@ def main() -> None:
     if missing := [
         line for line in describe(read_needs(told.extra)) if not line.startswith("keep")
     ]:
-        sys.exit("error: still not as needed, a restart would not help:\n" + "\n".join(missing))
+        stop("still not as needed, a restart would not help:\n" + "\n".join(missing))
     if changed := [name for name, version in before.items() if version_of(name) != version]:
         restart(changed)
     else:

@@ -164,7 +164,7 @@ def _verdict(
         word = "It got worse" if gain.high < 0 else "It did not learn"
         return f"{word}: {facts}."
     remap = rows[REMAP_NAME]["mIoU"]
-    if over_remap.low > 0:
+    if over_remap.low > 1e-9:  # rounding aside
         return f"It learned: {facts}, clear of the base's own spans shifted at best ({remap:.3f})."
     return (
         f"It learned, but perhaps without looking: {facts}; "

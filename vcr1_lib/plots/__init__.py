@@ -251,6 +251,19 @@ def write_run_plots(run: str | Path, *, title: str = "") -> Path:
     return page
 
 
+class Picture:
+    """A PNG and its description, as a notebook displays it.
+
+    IPython's own ``Image`` does not know ``alt`` at the version that Colab has, 7.34.
+    """
+
+    def __init__(self, data: bytes, alt: str) -> None:
+        self.data, self.alt = data, alt
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
+        return self.data, {"alt": self.alt}
+
+
 def show(figure: go.Figure) -> None:
     """Display an interactive figure where a notebook runs.
 

@@ -116,11 +116,13 @@ class LiveCurve(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Draw every few steps, always in the same place."""
-        from IPython.display import Image, display
+        from IPython.display import display
+
+        from vcr1_lib.plots import Picture
 
         if not state.is_world_process_zero or state.global_step % self.every:
             return
-        picture = Image(data=self.draw(state.log_history), alt="reward curves so far")
+        picture = Picture(self.draw(state.log_history), alt="reward curves so far")
         if self.handle is None:
             self.handle = display(picture, display_id=True)
         else:

@@ -84,6 +84,8 @@ class VideoConfig(TrainingArguments):
             # Transformers (5.23) forgets the time-out there; who comes first decides.
             PartialState(cpu=True, backend=self.ddp_backend, timeout=self.ddp_timeout_delta)
         super().__post_init__()
+        # One process, one GPU: two that are seen without a launcher would share its batch.
+        self._n_gpu = min(self.n_gpu, 1)
 
     @property
     def sampled_at_once(self) -> int:
