@@ -260,6 +260,9 @@ class Picture:
     def __init__(self, data: bytes, alt: str) -> None:
         self.data, self.alt = data, alt
 
+    def __repr__(self) -> str:
+        return f"<Picture: {self.alt}>"
+
     def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
         return self.data, {"alt": self.alt}
 
