@@ -29,6 +29,7 @@ IGNORING_TAGS = {"nbval-ignore-output", "nbval-skip"}
 IGNORING_COMMENTS = re.compile(r"^\s*#\s*(NBVAL_IGNORE_OUTPUT|NBVAL_SKIP)\s*$", re.MULTILINE)
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/+-])/(home|root|Users|work|tmp)/\w|\b[A-Z]:\\")
 LINK = re.compile(r"\]\(([^)\s]+)[^)]*\)|(?:href|src)=\"([^\"]+)\"")
+OLD_IMAGE = re.compile(r"IPython\.display import .*\bImage\b")
 ELSEWHERE = re.compile(r"^([a-z]+:|//)")
 
 
@@ -77,6 +78,8 @@ def problems(path: Path) -> list[str]:
         found.append("an output is an error")
     if any(ABSOLUTE_PATH.search(text) for cell in code for text in output_texts(cell)):
         found.append("an output holds an absolute path")
+    if any(OLD_IMAGE.search(cell.source) for cell in code):
+        found.append("IPython 7.34, which Colab has, knows no alt: take vcr1_lib.plots.Picture")
     if path.stat().st_size > MAX_BYTES:
         found.append(f"larger than {MAX_BYTES} bytes")
     if sum(map(is_ignored, code)) > MAX_IGNORED_SHARE * len(code):

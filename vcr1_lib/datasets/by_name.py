@@ -81,8 +81,10 @@ def read_records(
     """
     name = dataset or ENDINGS.get(Path(annotations).suffix.lower())
     if name not in FORMATS:
-        told = f"the format {name!r}" if name else f"{str(annotations)!r} and no dataset"
-        raise AnnotationError(f"expected a dataset of {', '.join(FORMATS)}; got {told}")
+        told = (
+            f"got {name!r}" if name else f"the ending of {str(annotations)!r} does not tell which"
+        )
+        raise AnnotationError(f"expected a dataset of {', '.join(FORMATS)}; {told}")
     kind = FORMATS[name]
     paths = {"annotations": annotations, "lengths": lengths, "spans": spans, "videos": videos}
     given = {option: path for option, path in paths.items() if path not in (None, "")}

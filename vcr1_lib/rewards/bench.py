@@ -24,11 +24,12 @@ from vcr1_lib.rewards.cases import GOLD, Case, Kind, blind_answers, cases, draw_
 
 
 class Verdict(NamedTuple):
-    """What a reward paid for a case: a number, or what went wrong."""
+    """What a reward paid for a case, a number or what went wrong, and what it should have."""
 
     case: Case
     paid: float | str
     ok: bool
+    expected: str = "its own due"
 
 
 class Blind(NamedTuple):
@@ -109,7 +110,8 @@ def run_case(reward: Callable[..., Any], case: Case, kind: Kind) -> Verdict:
         return Verdict(case, str(paid), False)
     ranges = [outcome.range_of(kind) for outcome in case.allowed]
     ok = any(low - TOLERANCE <= paid <= high + TOLERANCE for low, high in ranges)
-    return Verdict(case, float(paid), ok)
+    due = (f"{low:g}" if low == high else f"{low:g} to {high:g}" for low, high in ranges)
+    return Verdict(case, float(paid), ok, " or ".join(due))
 
 
 def _is_number(paid: Any) -> bool:
@@ -169,7 +171,9 @@ def report_card(reward: Callable[..., Any]) -> str:
     """Return the bench's findings as text: every wrong row, the tally, the blind scores."""
     verdicts = run_bench(reward)
     lines = [
-        f"WRONG  {v.case.task}: {v.case.answer[:SHOWN_CHARS]!r} paid {v.paid} ({v.case.why})"
+        f"WRONG  {v.case.task}: {v.case.answer[:SHOWN_CHARS]!r} "
+        f"paid {v.paid if isinstance(v.paid, str) else round(v.paid, 3)}, "
+        f"expected {v.expected} ({v.case.why})"
         for v in verdicts
         if not v.ok
     ]
