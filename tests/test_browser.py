@@ -10,13 +10,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_notebook
+from PIL import Image
 
 from vcr1_lib.datasets import read_charades_sta, read_jsonl
 from vcr1_lib.grpo import group_advantages
@@ -40,6 +43,7 @@ if CHROMIUM is None and os.environ.get("VCR1_REQUIRE_BROWSER") != "1":
 
 TOKEN = "reader"
 RUN_SECONDS, STEP_SECONDS = 300, 90
+LOOKS_ALIKE = 0.05
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--no-first-run",
@@ -150,11 +154,30 @@ def page(lab: str) -> Iterator[Any]:
         browser.close()
 
 
+def unlike(one: bytes, other: bytes) -> float:
+    """Return how much two pictures differ from afar, 0 to 1: fonts hardly count."""
+    seen = [
+        np.asarray(Image.open(BytesIO(picture)).convert("L").resize((64, 36)), dtype=float) / 255
+        for picture in (one, other)
+    ]
+    return float(np.abs(seen[0] - seen[1]).mean())
+
+
 def keep(place: Any, name: str) -> None:
-    """Keep a picture where ``VCR1_SCREENSHOTS`` says, for a person to look at."""
-    folder = os.environ.get("VCR1_SCREENSHOTS")
-    if folder:
-        place.screenshot(path=Path(folder) / f"{name}.png")
+    """Compare with the picture in ``docs``, if there is one; ``VCR1_SCREENSHOTS`` keeps the new."""
+    taken = place.screenshot()
+    if folder := os.environ.get("VCR1_SCREENSHOTS"):
+        Path(folder, f"{name}.png").write_bytes(taken)
+    known = ROOT / "docs" / f"{name}.png"
+    if known.is_file():
+        gap = unlike(taken, known.read_bytes())
+        assert gap < LOOKS_ALIKE, f"{name} looks otherwise than docs/{name}.png: {gap:.3f}"
+
+
+def test_pictures_of_two_widgets_are_told_apart() -> None:
+    one, other = ((ROOT / "docs" / f"{n}.png").read_bytes() for n in ("blind_policy", "labelling"))
+    assert unlike(one, one) == 0
+    assert unlike(one, other) > 2 * LOOKS_ALIKE
 
 
 def drag(scope: Any, name: str, value: float) -> None:
