@@ -150,6 +150,8 @@ class _ChunkedLogps(torch.autograd.Function):
             if with_entropy:
                 # A banned token has probability 0 and log-probability -inf.
                 entropy[part] = -torch.nan_to_num(scores.copy_(every).exp_().mul_(every)).sum(-1)
+            if not keep and head is None:
+                continue
             chances = every.exp_()
             if keep:
                 expected = chances.to(hidden.dtype) @ weight
@@ -170,17 +172,20 @@ class _ChunkedLogps(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             grad_hidden = (grad[:, None] * slope).to(hidden.dtype)
         if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
-            head, factor = ctx.head, _factor(foretold, grad)
-            ctx.head = None  # handed on, not copied; a second backward makes its own
-            if head is None or factor is None:
-                head, factor = _HeadGradient(weight, bias, grad.dtype), 1.0
+            head, ctx.head = ctx.head, None  # handed on, not copied; a second backward has its own
+            factor = None if head is None else _factor(foretold, grad)
+            if factor is None:
+                head = _HeadGradient(weight, bias, grad.dtype)
                 for start in range(0, len(hidden), ctx.chunk_tokens):
                     part = slice(start, start + ctx.chunk_tokens)
                     scores = _scores(hidden[part], weight, bias, ctx.temperature, banned)
                     chances = scores.sub_(log_total[part, None]).exp_()
                     head.add(chances, hidden[part], tokens[part], grad[part] / ctx.temperature)
-            grad_weight = head.weight.mul_(factor).to(weight.dtype)
-            grad_bias = None if bias is None else head.bias.mul_(factor).to(bias.dtype)
+            else:
+                head.weight *= factor
+                head.bias *= factor
+            grad_weight = head.weight.to(weight.dtype)
+            grad_bias = None if bias is None else head.bias.to(bias.dtype)
         return grad_hidden, grad_weight, grad_bias, *(None,) * 7
 
 
