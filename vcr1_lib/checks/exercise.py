@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,11 +47,9 @@ def first_mistake(attempt: Callable[..., Any], cases: list[Case]) -> str | None:
     """
     for number, case in enumerate(cases):
         shown = ", ".join(map(repr, case.args))
-        try:
+        with ExitStack() as stack:
+            stack.push(lambda kind, error, trace: error and error.add_note(f"(for {shown})"))  # noqa: B023
             got = attempt(*case.args)
-        except Exception as error:
-            error.add_note(f"(for {shown})")
-            raise
         if number == 0 and (got is None or got is ...):
             if getattr(attempt, "__code__", None) and attempt.__code__.co_names:
                 return f"It returned None for {shown}: is a `return` missing?"
