@@ -28,17 +28,20 @@ LINE_COLOURS = (*PALETTE, "#000000")
 LABEL_SHARE = 0.2
 SMOOTHING_STEPS = 5
 SMOOTHED = f"thick lines: mean of {SMOOTHING_STEPS} steps"
-SHARES = ("mIoU", "share of a step")
 TITLE_CHARS = 110
 
 
 class Panel(NamedTuple):
-    """One graph: its title, its unit, its lines (label -> steps, values), what steps are."""
+    """One graph: its title, its unit, its lines (label -> steps, values), what steps are.
+
+    ``is_share`` says that values lie between 0 and 1, all of which a run's figures then show.
+    """
 
     title: str
     unit: str
     lines: dict[str, tuple[list[int], list[float]]]
     xlabel: str = "step"
+    is_share: bool = False
 
 
 def read_log(path: str | Path) -> list[dict[str, Any]]:
@@ -59,7 +62,12 @@ def run_panels(log: Sequence[dict[str, Any]]) -> list[Panel]:
     names = {key: key.split("/")[1].replace("_reward", "").replace("_", " ") for key in rewards}
     return [
         Panel("Reward per function", "mean of a step", {names[k]: _line(log, k) for k in rewards}),
-        Panel("Held-out mIoU, greedy answers", "mIoU", {"mIoU": _line(log, "eval_mIoU")}),
+        Panel(
+            "Held-out mIoU, greedy answers",
+            "mIoU",
+            {"mIoU": _line(log, "eval_mIoU")},
+            is_share=True,
+        ),
         Panel(
             "Completion length",
             "tokens",
@@ -69,6 +77,7 @@ def run_panels(log: Sequence[dict[str, Any]]) -> list[Panel]:
             "Groups with equal rewards",
             "share of a step",
             {"zero variance": _line(log, "frac_reward_zero_std")},
+            is_share=True,
         ),
     ]
 
@@ -121,7 +130,7 @@ def run_figure(log: Sequence[dict[str, Any]], *, title: str = "") -> go.Figure:
             )  # fmt: skip
         figure.update_xaxes(title_text=panel.xlabel, row=row + 1, col=col + 1)
         figure.update_yaxes(title_text=panel.unit, rangemode="tozero", row=row + 1, col=col + 1)
-        if panel.unit in SHARES:
+        if panel.is_share:
             figure.update_yaxes(range=[0, 1.03], row=row + 1, col=col + 1)
     return figure
 
@@ -141,7 +150,7 @@ def run_picture(log: Sequence[dict[str, Any]], *, title: str = "") -> bytes:
                 )  # fmt: skip
             axes.set(title=panel.title, xlabel=panel.xlabel, ylabel=panel.unit)
             if all(value >= 0 for _, values in panel.lines.values() for value in values):
-                axes.set_ylim(0, 1.03 if panel.unit in SHARES else None)
+                axes.set_ylim(0, 1.03 if panel.is_share else None)
             axes.grid(alpha=0.25)
             if len(panel.lines) > 1:
                 axes.legend(frameon=False)

@@ -29,7 +29,7 @@ class Verdict(NamedTuple):
     case: Case
     paid: float | str
     ok: bool
-    expected: str = "its own due"
+    expected: str
 
 
 class Blind(NamedTuple):
@@ -98,20 +98,20 @@ def run_case(reward: Callable[..., Any], case: Case, kind: Kind) -> Verdict:
     """Score a case alone, then between two right answers: neither may change the other."""
     gold = cases(case.task)[0]
     one, right = (case.completion, case.row), (gold.completion, gold.row)
+    ranges = [outcome.range_of(kind) for outcome in case.allowed]
+    due = " or ".join(f"{low:g}" if low == high else f"{low:g} to {high:g}" for low, high in ranges)
     try:
         alone, (before, paid, after) = pay(reward, [one]), pay(reward, [right, one, right])
     except FAULTS as error:
         allowed = case.may_raise and isinstance(error, ValueError)
-        return Verdict(case, f"raised {type(error).__name__}", allowed)
+        return Verdict(case, f"raised {type(error).__name__}", allowed, due)
     best = gold.allowed[0].range_of(kind)[1]
     if [before, after] != [best, best] or alone != [paid]:
-        return Verdict(case, f"{alone[0]} alone, {paid} among others", False)
+        return Verdict(case, f"{alone[0]} alone, {paid} among others", False, due)
     if not _is_number(paid):
-        return Verdict(case, str(paid), False)
-    ranges = [outcome.range_of(kind) for outcome in case.allowed]
+        return Verdict(case, str(paid), False, due)
     ok = any(low - TOLERANCE <= paid <= high + TOLERANCE for low, high in ranges)
-    due = (f"{low:g}" if low == high else f"{low:g} to {high:g}" for low, high in ranges)
-    return Verdict(case, float(paid), ok, " or ".join(due))
+    return Verdict(case, float(paid), ok, due)
 
 
 def _is_number(paid: Any) -> bool:
