@@ -59,7 +59,7 @@ def read_needs(extra: str) -> list[Need]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     if extra and extra not in extras:
-        sys.exit(f"error: expected an extra of {', '.join(extras)}, got {extra!r}")
+        stop(f"expected an extra of {', '.join(extras)}, got {extra!r}")
     texts = [*project["dependencies"], *extras.get(extra, []), *[ANY_VERSION] * bool(extra)]
     needs = []
     for requirement in map(Requirement, texts):
@@ -145,9 +145,10 @@ def main() -> None:
         stop("Python 3.11 or newer is needed, this is " + sys.version.split()[0])
     needs = read_needs(told.extra)
     print("\n".join(describe(needs)))
-    if in_the_way():
+    hindered = in_the_way()
+    if hindered:
         print(f"remove  {HINDRANCE.name}, which is too old for PEFT and not needed")
-    if all(need.is_met for need in needs) and version_of(NAME) and not in_the_way():
+    if all(need.is_met for need in needs) and version_of(NAME) and not hindered:
         print("Everything is here: nothing to install, no restart.")
         return
     print(f"pip installs {NAME} and what is missing, within: {' '.join(constraints(needs))}")

@@ -207,9 +207,11 @@ def readable(
         FileNotFoundError: If there is no such file, or clips are missing; it says how many.
         VideoError: If it is not a report.
     """
+    if not report and on_error == "skip":
+        return list(records)
     if not report:
         missing = [record for record in records if not Path(record["video"]).exists()]
-        if missing and on_error == "raise":
+        if missing:
             first = missing[0]
             raise FileNotFoundError(
                 f"{len(missing)} of {len(records)} questions have no clip, the first "
