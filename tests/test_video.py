@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import re
+import struct
 import wave
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -27,6 +28,7 @@ from vcr1_lib.video import GREY, Clip, VideoError, blanked, decoders, read_clip,
 CROSSING = Event("white", "square", 0.0, 4.0, (0.2, 0.2), (0.8, 0.8), 0.18)
 SCENE = Scene(4.0, "plain", (30, 30, 30), (CROSSING,))
 READERS = ["decord", "pyav"]
+ONE = 1 << 16
 UNEVEN = [0.0, 1.0, 59.0, 60.0, 61.5, 75.0]
 
 
@@ -414,6 +416,76 @@ def test_pyav_reads_what_decord_cannot_and_says_so(
     clip = read_clip(short)
     assert np.array_equal(clip.frames, whole.frames)
     assert f"decord cannot read {short}; PyAV did" in caplog.text
+
+
+@pytest.mark.skipif(decoders.decord is None, reason="decord has no wheel here")
+def test_large_files_are_read_by_pyav_first(
+    short: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = read_clip(short)
+    monkeypatch.setattr(decoders, "LARGE_BYTES", short.stat().st_size - 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(decoders, "DecordReader", None)
+        assert np.array_equal(read_clip(short).frames, whole.frames)
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise av.error.InvalidDataError(1, "no header")
+
+    monkeypatch.setattr(av, "open", refuse)
+    assert np.array_equal(read_clip(short).frames, whole.frames)
+    assert f"PyAV cannot read {short}; decord did" in caplog.text
+
+
+def test_few_frames_are_those_that_decoding_everything_gives(tmp_path: Path, reader: str) -> None:
+    path, count = tmp_path / "long.mp4", 200
+    write_frames(path, [i / 8 for i in range(count)])
+    with av.open(str(path)) as container:
+        every = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    with av.open(str(path)) as container:
+        container.streams.video[0].codec_context.skip_frame = "NONREF"
+        assert len(list(container.decode(video=0))) < count, "nothing could be left out"
+    rng = np.random.default_rng(0)
+    for size in (1, 3, 40, count):
+        indices = np.sort(rng.choice(count, size, replace=False))
+        clip = read_clip(path, times_seconds=(indices / 8).tolist())
+        assert clip.times_seconds.tolist() == pytest.approx((indices / 8).tolist(), abs=1e-3)
+        assert np.array_equal(clip.frames, np.stack([every[i] for i in indices]))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "quarters"),
+    [((0, ONE, -ONE, 0), -1), ((-ONE, 0, 0, -ONE), 2), ((0, -ONE, ONE, 0), 1)],
+    ids=["clockwise", "half a turn", "anticlockwise"],
+)
+def test_a_telephones_pictures_stand_upright(
+    matrix: tuple[int, int, int, int], quarters: int, short: Path, reader: str
+) -> None:
+    lying = read_clip(short).frames
+    film = bytearray(short.read_bytes())
+    # The display matrix stands 40 bytes behind the name of the track's header.
+    place, (a, b, c, d) = film.index(b"tkhd") + 44, matrix
+    film[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    short.write_bytes(film)
+    upright = np.rot90(lying, quarters, axes=(1, 2))
+    assert np.array_equal(read_clip(short).frames, upright)
+
+
+def test_a_clip_cut_without_encoding_starts_where_it_is_shown(tmp_path: Path, reader: str) -> None:
+    whole, cut, early = tmp_path / "whole.mp4", tmp_path / "cut.mp4", 12
+    write_frames(whole, [i / 8 for i in range(32)])
+    with av.open(str(whole)) as source, av.open(str(cut), "w") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.pts is not None:
+                packet.pts -= round(early / 8 / stream.time_base)
+                packet.dts -= round(early / 8 / stream.time_base)
+                packet.stream = copy
+                target.mux(packet)
+    clip, all_of_it = read_clip(cut, fps=8), read_clip(whole, fps=8)
+    assert np.array_equal(clip.frames, all_of_it.frames[early:])
+    assert clip.times_seconds.tolist() == pytest.approx([i / 8 for i in range(20)], abs=1e-3)
+    assert clip.duration_seconds == pytest.approx(20 / 8, abs=1e-3)
 
 
 def test_a_folder_of_pictures_is_a_video(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Choose frames of a video and keep their time: frames and their seconds travel together.
 
-decord reads; PyAV stands in where decord has no wheel (Apple silicon) or cannot read a file.
+decord reads small files and PyAV large ones; each stands in where the other cannot read a file,
+PyAV also where decord has no wheel (Apple silicon).
 Times are the container's own, counted from the first frame of the stream.
 """
 

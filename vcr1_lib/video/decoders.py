@@ -1,4 +1,7 @@
-"""Readers of pictures and their times: decord, PyAV behind it, and folders of pictures.
+"""Readers of pictures and their times: decord, PyAV, and folders of pictures.
+
+decord opens a file faster, PyAV decodes fewer of its pictures: small files are read by the one
+and large ones by the other. What one cannot read, the other may.
 
 Every reader gives ``starts``, the second at which each picture is first shown, counted from
 the first of them, ``end``, and ``read(indices)``. A reader lives within one call and one
@@ -10,6 +13,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -29,6 +33,11 @@ Choose = Callable[[NDArray[np.float64], float], Indices]
 # Decoding on beats seeking to a key frame this near. (decord's own ``get_batch`` would hold every
 # picture twice: ``benchmarks/video.py``.)
 SEEK_FRAMES = 16
+# From here on what PyAV need not decode outweighs its slower opening (``benchmarks/video.py``).
+LARGE_BYTES = 2**20
+NO_VIDEO = "has no video stream: remove it or re-encode it"
+CUT_OFF = "ends before its last frame: re-encode it with ffmpeg"
+CUT_PARTS_TOO = {"advanced_editlist": "0"}
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
@@ -57,7 +66,7 @@ class Reader(Protocol):
 def decode(
     path: Path, choose: Choose, *, max_pixels: int | None, pictures_per_second: float
 ) -> Decoded:
-    """Decode the pictures that ``choose(starts, end)`` wants, with decord if it can.
+    """Decode the pictures that ``choose(starts, end)`` wants.
 
     Args:
         path: A video file, or a folder of pictures in the order of their names.
@@ -77,11 +86,13 @@ def decode(
         raise VideoError(f"{path} is empty (0 bytes): copy or download it again")
     if decord is None:
         return _decode(PyAVReader(path, max_pixels), path, choose)
+    large = path.stat().st_size > LARGE_BYTES
+    first, second = (PyAVReader, DecordReader) if large else (DecordReader, PyAVReader)
     try:
-        return _decode(DecordReader(path, max_pixels), path, choose)
+        return _decode(first(path, max_pixels), path, choose)
     except UnreadableError as refused:
-        decoded = _decode(PyAVReader(path, max_pixels), path, choose)
-        log.warning("decord cannot read %s; PyAV did: %s", path, refused)
+        decoded = _decode(second(path, max_pixels), path, choose)
+        log.warning("%s cannot read %s; %s did: %s", first.name, path, second.name, refused)
         return decoded
 
 
@@ -119,6 +130,8 @@ def _damaged(path: Path, error: Exception) -> UnreadableError:
 class DecordReader:
     """Read by decord."""
 
+    name = "decord"
+
     def __init__(self, path: Path, max_pixels: int | None) -> None:
         self.path = path
         size: dict[str, int] = {}
@@ -134,6 +147,8 @@ class DecordReader:
             raise _damaged(path, error) from error
         stamps = np.asarray(stamps, dtype=np.float64).reshape(-1, 2)
         origin = stamps[0, 0] if len(stamps) else 0.0
+        if origin < 0:
+            raise UnreadableError(f"{path} was cut without encoding it anew: install PyAV")
         self.starts = stamps[:, 0] - origin
         self.end = float(stamps[-1, 1] - origin) if len(stamps) else 0.0
 
@@ -163,66 +178,82 @@ class DecordReader:
 class PyAVReader:
     """Read by PyAV, FFmpeg's own libraries."""
 
-    def __init__(self, path: Path, max_pixels: int | None) -> None:
-        import av
+    name = "PyAV"
 
+    def __init__(self, path: Path, max_pixels: int | None) -> None:
         self.path, self.max_pixels = path, max_pixels
-        self.error = av.error.FFmpegError
-        try:
-            with av.open(str(path)) as container:
-                stream = self._stream(container)
-                shown = {
-                    packet.pts: packet.duration or 0
-                    for packet in container.demux(stream)
-                    if packet.pts is not None
-                }
-                counted, rate = stream.frames, stream.base_rate
-        except self.error as error:
-            raise _damaged(path, error) from error
-        if counted > len(shown):
-            raise UnreadableError(f"{path} ends before its last frame: re-encode it with ffmpeg")
-        unit = float(stream.time_base or 1)
+        with self._opened() as (container, stream):
+            # What packets hold is let go at once: a film may be larger than the memory.
+            timed = (p for p in container.demux(stream) if p.pts is not None)
+            packets = [(p.pts, p.duration or 0, p.is_keyframe, p.is_discard) for p in timed]
+            counted, unit, rate = stream.frames, float(stream.time_base or 1), stream.base_rate
+        # A clip cut without encoding it anew holds more than it shows: not all come, or are shown.
+        if counted > len(packets):
+            with self._opened(CUT_PARTS_TOO) as (container, stream):
+                if counted > sum(p.pts is not None for p in container.demux(stream)):
+                    raise UnreadableError(f"{self.path} {CUT_OFF}")
+        shown = {stamp: length for stamp, length, _, hidden in packets if not hidden}
         self.stamps = np.array(sorted(shown), dtype=np.int64)
+        self.keys = np.array(sorted(stamp for stamp, _, key, _ in packets if key), dtype=np.int64)
         origin = self.stamps[0] if shown else 0
         self.starts = self.stamps * unit - origin * unit
         # A picture's length is the stream's, as decord has it.
         length = float(1 / rate) if rate else max(shown.values(), default=0) * unit
         self.end = float(self.starts[-1] + length) if shown else 0.0
 
-    def _stream(self, container: Any) -> Any:
-        if not container.streams.video:
-            raise UnreadableError(f"{self.path} has no video stream: remove it or re-encode it")
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        return stream
+    @contextmanager
+    def _opened(self, options: dict[str, str] | None = None) -> Iterator[tuple[Any, Any]]:
+        import av
+
+        try:
+            with av.open(str(self.path), options=options) as container:
+                if not container.streams.video:
+                    raise UnreadableError(f"{self.path} {NO_VIDEO}")
+                stream = container.streams.video[0]
+                stream.thread_type = "AUTO"
+                yield container, stream
+        except av.error.FFmpegError as error:
+            raise _damaged(self.path, error) from error
 
     def read(self, indices: Indices) -> NDArray[np.uint8]:
         """Return the pictures at increasing indices."""
-        import av
-
         places = {int(self.stamps[index]): place for place, index in enumerate(indices)}
         frames: NDArray[np.uint8] | None = None
-        try:
-            with av.open(str(self.path)) as container:
-                stream = self._stream(container)
-                if indices[0] > 0:
-                    container.seek(int(self.stamps[indices[0]]), stream=stream)
-                for frame in container.decode(stream):
-                    place = places.pop(frame.pts, None)
-                    if place is not None:
-                        picture = _picture(frame, self.max_pixels)
-                        if frames is None:
-                            frames = np.empty((len(indices), *picture.shape), dtype=np.uint8)
-                        frames[place] = picture
-                    if not places:
-                        break
-        except self.error as error:
-            raise _damaged(self.path, error) from error
-        if places or frames is None:
-            raise UnreadableError(
-                f"{self.path} ends before its last frame: re-encode it with ffmpeg"
-            )
+        with self._opened() as (container, stream):
+            for key, stamps in self._stretches(self.stamps[indices]):
+                if key > self.stamps[0]:
+                    container.seek(key, stream=stream)
+                for frame in self._decode(container, stream, set(stamps)):
+                    picture = _picture(frame, self.max_pixels)
+                    if frames is None:
+                        frames = np.empty((len(indices), *picture.shape), dtype=np.uint8)
+                    frames[places.pop(frame.pts)] = picture
+        if frames is None or places:
+            raise UnreadableError(f"{self.path} {CUT_OFF}")
         return frames
+
+    def _stretches(self, wanted: NDArray[np.int64]) -> Iterator[tuple[int, list[int]]]:
+        """Part the wanted stamps where a key frame ahead is worth a jump; yield it with them."""
+        # Pictures before the first key frame are sought by their own stamps.
+        earlier = np.append(wanted[0], self.keys)
+        keys = earlier[np.searchsorted(self.keys, wanted, side="right")]
+        ahead = np.searchsorted(self.stamps, keys[1:]) - np.searchsorted(self.stamps, wanted[:-1])
+        for part in np.split(np.arange(len(wanted)), np.flatnonzero(ahead > SEEK_FRAMES) + 1):
+            yield int(keys[part[0]]), wanted[part].tolist()
+
+    def _decode(self, container: Any, stream: Any, wanted: set[int]) -> Iterator[Any]:
+        """Yield the frames of these stamps, decoding no more than they depend on."""
+        for packet in container.demux(stream):
+            # Other codecs may call a picture unreferenced that a layer above refers to.
+            if stream.codec_context.name == "h264":
+                spare = packet.pts is not None and packet.pts not in wanted
+                stream.codec_context.skip_frame = "NONREF" if spare else "DEFAULT"
+            for frame in packet.decode():
+                if frame.pts in wanted:
+                    wanted.remove(frame.pts)
+                    yield frame
+            if not wanted:
+                return
 
 
 def _picture(frame: Any, max_pixels: int | None) -> NDArray[np.uint8]:
@@ -230,7 +261,8 @@ def _picture(frame: Any, max_pixels: int | None) -> NDArray[np.uint8]:
     picture: NDArray[np.uint8] = frame.to_ndarray(
         format="rgb24", width=width, height=height, interpolation="BILINEAR"
     )
-    return picture
+    # A telephone held upright writes lying pictures and how to turn them, as decord does.
+    return np.rot90(picture, round(frame.rotation / 90))
 
 
 class FolderReader:
