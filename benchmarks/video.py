@@ -29,6 +29,7 @@ RESULT = ROOT / "benchmarks" / "results" / "video.json"
 HEIGHT, WIDTH, RATE, SECONDS = 720, 1280, 30, 60
 COUNTS = (16, 64, 256)
 SMALL_PIXELS = 360 * 640
+WARM_BYTES = 2 * 2**30
 
 
 def film(path: Path) -> None:
@@ -117,6 +118,9 @@ def run_child(system: str, path: str, count: int) -> dict[str, Any]:
     read, module = SYSTEMS[system]
     __import__(module)
     indices = (np.arange(count) * RATE * SECONDS / count).astype(int)
+    # On a virtual machine memory nobody used lately is slow to get; whoever came after a larger
+    # system would find it ready.
+    np.ones(WARM_BYTES, dtype=np.uint8)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
     held, start = memory_mib("VmRSS"), time.perf_counter()
     frames = read(path, indices)
@@ -169,9 +173,10 @@ def main() -> None:
         path = Path(folder) / "clip.mp4"
         film(path)
         size = path.stat().st_size
-        for _ in range(told.rounds):
+        for turn in range(told.rounds):
+            first = turn % len(SYSTEMS)
             for count in COUNTS:
-                for system in SYSTEMS:
+                for system in [*SYSTEMS][first:] + [*SYSTEMS][:first]:
                     if system in absent:
                         continue
                     got = ask(system, path, count)
