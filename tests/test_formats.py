@@ -73,6 +73,7 @@ READERS: dict[str, tuple[Callable[..., list[dict[str, Any]]], str, int]] = {
         1,
     ),
     "dream_1k": (lambda **o: read_captions(FORMATS / "dream_1k.json", CLIPS, **o), "caption", 1),
+    "tarsier": (lambda **o: read_captions(FORMATS / "DREAM-1k.jsonl", CLIPS, **o), "caption", 1),
     "quality": (lambda **o: read_quality(R1 / "quality.json", CLIPS, **o), "quality", 2),
     "perception questions": (
         lambda **o: read_perception_test(FORMATS / "perception_test.json", CLIPS, **o),
@@ -106,6 +107,9 @@ def test_two_forms_of_one_truth_agree() -> None:
     official, listed = READERS["next_gqa"][0](), READERS["videochat_r1 gqa"][0]()
     for column in ("question", "options", "answer", "spans", "duration", "video"):
         assert [r[column] for r in official] == [r[column] for r in listed]
+    (card,), (line,) = READERS["dream_1k"][0](), READERS["tarsier"][0]()
+    for column in ("events", "caption", "video"):
+        assert card[column] == line[column]
     (folder,), (boxes,) = READERS["got10k"][0](), READERS["videochat_r1 got"][0]()
     assert folder["object"] == boxes["object"] == "yellow circle"
     for ours, theirs in zip(folder["boxes"], boxes["boxes"], strict=True):

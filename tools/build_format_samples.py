@@ -179,6 +179,20 @@ def build_rest(folder: Path) -> None:
     events = [f"A {e.name} glides across the picture." for e in SCENE.events]
     caption = {"idx": "TOY_1", "video_file": "video/rate30.mp4", "duration": SECONDS}
     write(folder / "dream_1k.json", [caption | {"description": " ".join(events), "events": events}])
+    asked = {"type": "video", "text": None, "reference": None}
+    said = {"type": "text", "text": "", "reference": " ".join(events), "video": None}
+    line = {
+        "messages": [
+            {"role": "user", "content": [asked | {"video": {"video_file": "<placeholder>"}}]},
+            {"role": "assistant", "content": [said]},
+        ],
+        "dataset": "DREAM/toyworld",
+        "task": "video/caption",
+        "idx": 1,
+        "extra_info": {"duration": SECONDS, "events": events, "n_events": len(events)},
+        "vid": "rate30",
+    }
+    (folder / "DREAM-1k.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
     asked = "How about the quality of this clip? Choose from ['low quality', 'high quality']."
     rows = [("low_quality.mp4", "low quality"), ("rate30.mp4", "high quality")]
     quality = [{"video": v, "instruction": asked, "answer": a} for v, a in rows]

@@ -1,8 +1,10 @@
 """Captions as lists of events: Dream-1k, FIBER-1k.
 
 A JSON list or JSON lines of ``{"video_file", "description", "events": ["...", ...]}``, the
-column names of Dream-1k's data card. FIBER-1k has no published file that we could read;
-bring it into this form.
+column names of Dream-1k's data card, or lines as in Tarsier's repository
+(``data/annotations/DREAM-1k.jsonl``): the description in ``messages``, the events in
+``extra_info``, clip ``vid.mp4`` while the file's place is left open. FIBER-1k has no published
+file that we could read; bring it into this form.
 
 Reference: Wang et al., "Tarsier: Recipes for Training and Evaluating Large Video Description
 Models" (2024).
@@ -16,6 +18,8 @@ from typing import Any, Unpack
 
 from vcr1_lib.datasets.records import Record, Rules, collect, numbered, read_json, read_text
 
+OPEN = "<placeholder>"
+
 
 def read_captions(
     annotations: str | Path,
@@ -25,6 +29,8 @@ def read_captions(
     **rules: Unpack[Rules],
 ) -> list[Record]:
     """Read clips with their events.
+
+    Four of the 1,000 lines of ``DREAM-1k.jsonl`` list no event: bad rows.
 
     Args:
         annotations: ``.json`` (a list) or ``.jsonl``. ``events`` is a list, or a string that
@@ -42,7 +48,7 @@ def read_captions(
     lines = path.suffix == ".jsonl"
 
     def make(row: Any) -> Record:
-        entry = json.loads(row) if lines else row
+        entry = _columns(json.loads(row) if lines else row)
         clip = Path(entry["video_file"]).name
         return {
             "id": f"{name}:{entry.get('idx', clip)}",
@@ -57,6 +63,20 @@ def read_captions(
     expected = "{video_file, description, events}"
     unit = "line" if lines else "entry"
     return collect(path, filled, make, expected=expected, unit=unit, **rules)
+
+
+def _columns(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return what a line of Tarsier's repository says in the data card's columns."""
+    if "messages" not in entry:
+        return entry
+    asked, said = (message["content"] for message in entry["messages"])
+    (clip,) = (part["video"]["video_file"] for part in asked if part["type"] == "video")
+    return {
+        "idx": entry["idx"],
+        "video_file": f"{entry['vid']}.mp4" if clip == OPEN else clip,
+        "description": said[0]["reference"],
+        "events": entry["extra_info"]["events"],
+    }
 
 
 def _events(told: Any) -> list[Any]:
