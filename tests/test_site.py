@@ -186,3 +186,16 @@ def test_search_finds_and_a_phone_scrolls_one_way(browser: Any, address: str) ->
         assert tab.evaluate("document.documentElement.scrollWidth") == PHONE["width"], page
     tab.close()
     assert said == []
+
+
+def test_one_graph_fits_a_phone(browser: Any, address: str) -> None:
+    tab = listened(browser, address, [], viewport=PHONE)
+    tab.goto(address + "notebooks/05_measure_and_diagnose.html")
+    tab.locator(".interactive-figure.alone").first.wait_for()
+    for figure in tab.locator(".interactive-figure.alone").all():
+        svg = figure.locator(".main-svg").first
+        assert svg.bounding_box()["width"] <= PHONE["width"]
+        plot, legend = (figure.locator(x).bounding_box() for x in (".nsewdrag", ".legend"))
+        assert plot["width"] > PHONE["width"] / 2
+        assert legend["y"] > plot["y"] + plot["height"], "the legend takes the graph's width"
+    tab.close()
