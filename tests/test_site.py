@@ -188,14 +188,33 @@ def test_search_finds_and_a_phone_scrolls_one_way(browser: Any, address: str) ->
     assert said == []
 
 
-def test_one_graph_fits_a_phone(browser: Any, address: str) -> None:
-    tab = listened(browser, address, [], viewport=PHONE)
+def test_figures_fit_a_phone_and_let_a_finger_scroll(browser: Any, address: str) -> None:
+    said: list[str] = []
+    tab = listened(browser, address, said, viewport=PHONE, is_mobile=True, has_touch=True)
+    for page in ("02_reward_design", "04_first_grpo_run", "05_measure_and_diagnose"):
+        tab.goto(f"{address}notebooks/{page}.html")
+        for figure in tab.locator(".interactive-figure").all():
+            figure.locator(".main-svg").first.wait_for()
+            assert figure.evaluate("f => f.scrollWidth") <= PHONE["width"]
+            assert figure.evaluate("f => f._fullLayout.dragmode") is False
+            plots = [plot.bounding_box() for plot in figure.locator(".nsewdrag").all()]
+            assert min(plot["width"] for plot in plots) > PHONE["width"] / 2
+            assert len({plot["y"] for plot in plots}) == len(plots), "graphs stand side by side"
+            legend = figure.locator(".legend")
+            if legend.count():
+                place = legend.bounding_box()
+                ends = [(plot["y"], plot["y"] + plot["height"]) for plot in plots]
+                assert all(not top < place["y"] < bottom for top, bottom in ends)
+    tab.close()
+    assert said == []
+
+
+def test_a_notebooks_page_says_what_is_stored_and_has_it(browser: Any, address: str) -> None:
+    tab = listened(browser, address, [])
     tab.goto(address + "notebooks/05_measure_and_diagnose.html")
-    tab.locator(".interactive-figure.alone").first.wait_for()
-    for figure in tab.locator(".interactive-figure.alone").all():
-        svg = figure.locator(".main-svg").first
-        assert svg.bounding_box()["width"] <= PHONE["width"]
-        plot, legend = (figure.locator(x).bounding_box() for x in (".nsewdrag", ".legend"))
-        assert plot["width"] > PHONE["width"] / 2
-        assert legend["y"] > plot["y"] + plot["height"], "the legend takes the graph's width"
+    with tab.expect_download() as download:
+        tab.get_by_role("link", name="the notebook", exact=True).click()
+    assert Path(download.value.path()).read_bytes() == NOTEBOOKS[5].read_bytes()
+    told = tab.locator("section#dial-through-them").inner_text()
+    assert told.index("asks Python") < told.index("interact(")
     tab.close()

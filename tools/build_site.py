@@ -44,8 +44,12 @@ FENCED = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
 PLOTLY, WIDGET = "application/vnd.plotly.v1+json", "application/vnd.jupyter.widget-view+json"
 PICTURES = ("image/png", "image/svg+xml")
 LIVE = (
-    '<p class="live-only">Here stands a widget in Jupyter. '
-    "It asks the library at every move, so this page shows it as a picture or not at all.</p>"
+    '<p class="live-only">Below stands a widget that asks Python at every move. It moves in '
+    "Jupyter; this page can only tell of it.</p>"
+)
+STORED = (
+    '<p class="live-only">What the cells below print is stored: run <a href="{path}" download>the '
+    "notebook</a> to see it happen.</p>"
 )
 
 
@@ -120,9 +124,11 @@ def site_notebook(notebook: Any, page: str) -> Any:
     """Make a stored notebook showable: links, figures that move, pictures that are told."""
     library = '<script src="../_static/plotly.min.js"></script>'
     heading = title = ""
+    prose = notebook.cells[0]
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type != "code":
+            prose = cell
             cell.source = site_text(cell.source, page)
             title = (re.findall(r"^#+ (.+)", cell.source, re.MULTILINE) or [title])[-1]
             continue
@@ -135,11 +141,24 @@ def site_notebook(notebook: Any, page: str) -> Any:
                 shown = figure_html(data[PLOTLY], heading, script=library)
                 library = ""
             elif WIDGET in data:
-                shown = LIVE
+                shown = ""
+                prose.source = below_heading(prose.source, LIVE)
             else:
                 continue
             cell.outputs[i] = new_output("display_data", data={"text/html": shown})
+    # Setting up is the same everywhere: one may look at it.
+    setup = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    setup.metadata.setdefault("tags", []).append("hide-input")
+    first = notebook.cells[0]
+    first.source += "\n\n" + STORED.format(path=f"../_static/{posixpath.basename(page)}")
     return notebook
+
+
+def below_heading(text: str, note: str) -> str:
+    """Put a note below the heading that a text begins with, or before the text."""
+    heading = re.match(r"#+ .*\n", text)
+    start = heading.end() if heading else 0
+    return f"{text[:start]}\n{note}\n\n{text[start:]}"
 
 
 def read_map() -> list[tuple[str, str, list[str]]]:
@@ -186,6 +205,8 @@ def toctree(caption: str, pages: tuple[str, ...] | list[str]) -> str:
 def lay_out(source: Path) -> None:
     """Write everything that Sphinx reads."""
     notebooks = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "notebooks").glob("*.ipynb"))
+    static = source / "_figures"
+    static.mkdir(parents=True)
     for page in (FRONT, *GUIDES, *REFERENCE, *PROJECT, *notebooks):
         text = (ROOT / page).read_text(encoding="utf-8")
         target = source / page_name(page)
@@ -195,6 +216,7 @@ def lay_out(source: Path) -> None:
             prose = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
             copy_linked(prose, page, source)
             nbformat.write(site_notebook(notebook, page), target)
+            shutil.copy(ROOT / page, static)
         else:
             copy_linked(text, page, source)
             target.write_text(site_text(text, page), encoding="utf-8")
@@ -203,8 +225,6 @@ def lay_out(source: Path) -> None:
     with (source / "index.md").open("a", encoding="utf-8") as front:
         front.writelines(toctree(*tree) for tree in trees)
     write_reference(source / "api")
-    static = source / "_figures"
-    static.mkdir()
     (static / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
 
 
