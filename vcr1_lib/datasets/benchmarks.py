@@ -48,7 +48,7 @@ class Benchmark(NamedTuple):
         source: Who has them.
         licence: Under which terms.
         max_frames: At most this many; pixels are limited so that they fit the paper's budget.
-        fps: Frames a second.
+        fps: Frames per second.
         max_completion_length: In tokens.
         official: What is written for other people's scorers; nothing where no form is known.
         shipped: Option -> path, where this repository holds all of it.
@@ -105,7 +105,7 @@ def find_benchmark(name: str) -> Benchmark:
 
 
 def max_pixels(max_frames: int) -> int:
-    """Return the pixels a frame that keep so many frames within the paper's 3,584 visual tokens.
+    """Return the pixels per frame that keep so many frames within the paper's 3,584 visual tokens.
 
     >>> max_pixels(8) // (28 * 28)  # four pairs of frames, 896 tokens each
     896
@@ -215,9 +215,9 @@ def render_table() -> str:
     lines = [head, ["---"] * len(head)]
     for name, row in BENCHMARKS.items():
         wanted = "<br>".join(f"`--{option}` {what}" for option, what in row.wants.items())
-        frames = f"{row.fps:g} a second, at most {row.max_frames}"
+        frames = f"{row.fps:g} per second, at most {row.max_frames}"
         if row.task == "tracking":
-            frames = "one a box"
+            frames = "one per box"
         official = "<br>".join(f"`{file}`" for file in row.official.split(", ") if file)
         cells = [f"`{name}`", wanted or "shipped", row.source, row.licence, frames]
         lines.append([*cells, METRICS[row.task], official or "none known"])

@@ -118,7 +118,7 @@ class Schedule(NamedTuple):
         hours: Of the training itself.
         evaluation_hours: Of answering before and after it; 0 where no questions are named.
         cost: Of both, in the price's currency; ``None`` without a price.
-        speed: Whether the seconds a group were measured or are assumed.
+        speed: Whether the seconds per group were measured or are assumed.
     """
 
     steps: int
