@@ -272,6 +272,11 @@ def score_beside_baselines(
     return rows
 
 
+def many(count: int, what: str) -> str:
+    """Write a number of things: ``1 clip``, ``2 clips``."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def render_scores(tables: Mapping[str, Mapping[str, Any]]) -> str:
     """Return tables of one task as plain text, in per cent, the unreadable share in every row.
 

@@ -77,8 +77,7 @@ class Event(NamedTuple):
 
         Args:
             time_seconds: When.
-            tight: To the edges of the shape as drawn. Otherwise one radius about its centre
-                whatever the shape, which is the truth of this world's tracks.
+            tight: To the edges of the shape, instead of a radius about its centre (the tracks').
         """
         share = (time_seconds - self.start_seconds) / (self.end_seconds - self.start_seconds)
         x, y = (a + share * (b - a) for a, b in zip(self.start_xy, self.end_xy, strict=True))
