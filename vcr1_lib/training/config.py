@@ -130,8 +130,8 @@ class VideoConfig(TrainingArguments):
             raise CheckpointError(f"expected a folder as output_dir, {folder} is a file")
         if (folder / "result.json").exists() and not self.resume_from_checkpoint:
             raise CheckpointError(
-                f"{folder} holds a finished run: give another output_dir, or add "
-                "resume_from_checkpoint last to go on with it"
+                f"{folder} holds a finished run: give another --output_dir, or add "
+                "--resume_from_checkpoint last to go on with it"
             )
         check_window(num_questions, self.window)
         _ = self.checkpoint
