@@ -257,8 +257,7 @@ def score_beside_baselines(
     Args:
         texts: ``N`` completions.
         records: ``N`` records of one task.
-        train_records: Other records of that task, to fit baselines on. Without them the
-            baselines that need them are left out.
+        train_records: Others of that task, for the baselines that are fitted; left out without.
         name: What the model's rows are called.
 
     Returns:
