@@ -4,7 +4,7 @@
 #     --output_dir runs/NAME [options of scripts/train_grpo.py]
 # Submit it from the project's folder, its environment activated, and the model in the cache:
 # compute nodes often have no network. After the time limit submit the same line again: it goes
-# on. Two nodes ask twice as many questions a step as one does.
+# on. Two nodes ask twice as many questions per step as one does.
 #SBATCH --job-name=video-grpo
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -23,7 +23,7 @@ export first
 # Since Slurm 22.05 srun does not take this from the job.
 export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 
-# One launcher a node; a requeued job goes on from its last checkpoint. Slurm signals the shell
+# One launcher per node; a requeued job goes on from its last checkpoint. Slurm signals the shell
 # below alone, which passes it to the training processes: the launcher would end of it.
 srun --kill-on-bad-exit=1 bash -c '
   trap "" USR1

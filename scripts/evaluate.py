@@ -18,7 +18,7 @@ from vcr1_lib.evaluation.page import write_page
 from vcr1_lib.evaluation.report import write_result
 from vcr1_lib.metrics.official import write_official
 from vcr1_lib.metrics.predictions import PredictionError
-from vcr1_lib.metrics.scoring import render_scores
+from vcr1_lib.metrics.scoring import many
 from vcr1_lib.models import PromptLoader
 from vcr1_lib.models.loading import ModelError, ModelOptions, load_model
 from vcr1_lib.options import option, options_parser, parse_options
@@ -91,7 +91,7 @@ def report(what, options, records, train, texts):
     for section in sections.values():
         write_official(folder / "official", section.texts, section.records)
     page = write_page(folder / "report.html", sections, title=what.benchmark)
-    return tables, page
+    return sections, page
 
 
 def run(argv):
@@ -101,10 +101,10 @@ def run(argv):
     logging.disable_progress_bar()  # of loading; the run's own bar stays
     records, train = load_records(what)
     texts = answer(what, options, records)
-    tables, page = report(what, options, records, train, texts)
-    for name, rows in tables.items():
-        print(f"{name}\n{render_scores(rows)}\n")
-    print(f"{len(records)} questions; report: {page}")
+    sections, page = report(what, options, records, train, texts)
+    for name, section in sections.items():
+        print(f"{name}\n{section.render()}\n")
+    print(f"{many(len(records), 'question')}; report: {page}")
 
 
 def main():

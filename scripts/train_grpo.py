@@ -12,9 +12,10 @@ import vcr1_lib  # isort: skip  # noqa: F401  (first: it quiets a warning)
 from transformers import set_seed
 from transformers.utils import logging
 
-from vcr1_lib.datasets import AnnotationError, read_moments_and_split, read_records, take
+from vcr1_lib.datasets import AnnotationError, read_moments_and_split, read_usable, take
 from vcr1_lib.evaluation import answer_greedily, read_predictions
 from vcr1_lib.evaluation.report import compare_runs, render_examples, render_table, write_result
+from vcr1_lib.metrics.scoring import many
 from vcr1_lib.models import PromptLoader
 from vcr1_lib.models.loading import ModelError, load_model
 from vcr1_lib.models.sharding import each_a_share, leave_processes
@@ -24,7 +25,6 @@ from vcr1_lib.rewards import format_reward, temporal_iou_reward
 from vcr1_lib.training import VideoGRPOTrainer
 from vcr1_lib.training.config import read_options
 from vcr1_lib.video import VideoError
-from vcr1_lib.video.prescan import readable
 
 SAMPLES = "data_samples/charades_sta"
 
@@ -47,15 +47,14 @@ class ScriptArguments:
 
 def load(what, options, config):
     """Read and check everything before anything is written."""
+    how = {"scan": what.scan, "on_error": config.on_error}
     if what.annotations:
-        how = {"dataset": what.dataset, "heldout": what.heldout}
-        how |= {"scan": what.scan, "on_error": config.on_error}
+        how |= {"dataset": what.dataset, "heldout": what.heldout}
         train, heldout = read_moments_and_split(what.annotations, what.videos, **how)
     else:
-        train = read_records(what.train_annotations, what.videos, lengths=what.train_lengths)
-        heldout = read_records(what.eval_annotations, what.videos, lengths=what.eval_lengths)
-        clips = {"report": what.scan, "on_error": config.on_error}
-        train, heldout = (readable(rows, **clips) for rows in (train, heldout))
+        how |= {"videos": what.videos}
+        train = read_usable(what.train_annotations, lengths=what.train_lengths, **how)
+        heldout = read_usable(what.eval_annotations, lengths=what.eval_lengths, **how)
     config.check(len(train))
     how = asdict(options) | {"device": config.device, "train_vision": config.train_vision}
     return *load_model(**how), train, heldout
@@ -90,7 +89,8 @@ def run(argv):
     base_seen = predict(model, processor, seen, config, progress="base, training clips", **skip)
     base = predict(model, processor, heldout, config, progress="base, held-out clips")
     if not config.process_index:
-        print(f"{len(train)} training questions, {len(heldout)} held out; {config.output_dir}")
+        asked = many(len(train), "training question")
+        print(f"{asked}, {len(heldout)} held out; {config.output_dir}")
     trainer = train_policy(model, processor, train, heldout, config)
     if trainer.state.global_step < trainer.state.max_steps:
         return 130  # interrupted; the trainer has said how to go on

@@ -53,9 +53,12 @@ def pretend(folder: Path, **versions: str) -> Path:
     return folder
 
 
-def plan(python: Path, *options: str, beside: Path | None = None) -> dict[str, str]:
+def plan(
+    python: Path, *options: str, beside: Path | None = None, tools: Path | None = None
+) -> dict[str, str]:
     """Return what is to be done with each package; the constraints under the key ``within``."""
-    environment = {"PATH": "/usr/bin:/bin"} | ({"PYTHONPATH": str(beside)} if beside else {})
+    path = f"{tools}:/usr/bin:/bin" if tools else "/usr/bin:/bin"
+    environment = {"PATH": path} | ({"PYTHONPATH": str(beside)} if beside else {})
     command = [str(python), "tools/bootstrap.py", "--dry-run", *options]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
@@ -98,6 +101,32 @@ def test_a_torch_below_the_floor_is_replaced_with_its_partner(
     steps = plan(bare, beside=pretend(tmp_path, torch=version, torchvision="0.26.0"))
     assert steps["torch"] == "replace"
     assert {"torch>=2.11", "torchvision>=0.26"} <= set(steps["within"].split())
+
+
+@pytest.mark.parametrize(
+    ("torch", "cuda", "warned"),
+    [
+        ("2.6.0+cu124", "12.4", True),
+        ("2.6.0+cu124", "13.0", False),
+        ("2.12.1+cu128", "12.8", False),  # stays
+        ("2.6.0+cu124", None, False),
+    ],
+)
+def test_a_driver_too_old_for_the_new_torch_is_named_before_it_is_installed(
+    bare: Path, tmp_path: Path, torch: str, cuda: str | None, warned: bool
+) -> None:
+    driver = tmp_path / "nvidia-smi"
+    told = f"CUDA Version: {cuda}" if cuda else "couldn't communicate with the NVIDIA driver"
+    driver.write_text(f'#!/bin/sh\necho "| NVIDIA-SMI 550.54.15   {told}     |"\n')
+    driver.chmod(0o755)
+    said = plan(bare, beside=pretend(tmp_path / "here", torch=torch), tools=tmp_path)["said"]
+    assert (f"The driver here runs CUDA up to {cuda}" in said) == warned
+    assert ("would see no GPU" in said) == warned
+
+
+def test_the_cuda_that_drivers_are_compared_with_is_the_locks() -> None:
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert re.findall(r"^cuda-toolkit==(\d+)", lock, re.MULTILINE) == [str(bootstrap.TORCH_CUDA)]
 
 
 def test_where_all_is_here_nothing_is_done(bare: Path, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_the_ending_tells_where_it_can() -> None:
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match=r"expected a dataset of own, .*'charades'"):
         read_records("a.txt", "videos", dataset="charades")
-    with pytest.raises(AnnotationError, match="'own' takes no lengths"):
+    with pytest.raises(AnnotationError, match=r"'own' takes no lengths: .* --train_lengths"):
         read_records(GIVEN / "own.jsonl", CLIPS, lengths="lengths.csv")
     with pytest.raises(FileNotFoundError, match="found none at"):
         read_records(tmp_path / "absent.jsonl")

@@ -89,6 +89,7 @@ def test_a_bad_line_is_named(read: Read, tmp_path: Path, line: str, why: str) ->
         read(f"{GOOD}\n\n{line}\n")
     assert f"{tmp_path / 'sta.txt'}, line 3:" in str(caught.value)
     assert "on_bad='drop'" in str(caught.value)
+    assert "--on_error skip" in str(caught.value)
 
 
 def test_bad_lines_can_be_left_out(read: Read) -> None:

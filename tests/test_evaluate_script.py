@@ -38,7 +38,9 @@ def test_it_writes_what_others_can_read_and_goes_on(
     code, said = run(*few)
     assert code == 0, said
     assert "6 questions" in said
-    assert "best fixed span" not in said  # nothing to fit it on
+    (missing,) = [line for line in said.splitlines() if "best fixed span" in line]
+    assert missing.startswith("Without best fixed span:")  # nothing to fit it on
+    assert "--train_annotations" in missing
     out = tmp_path / "out"
     result = json.loads((out / "result.json").read_text())
     (rows,) = result.values()
@@ -49,6 +51,25 @@ def test_it_writes_what_others_can_read_and_goes_on(
     (out / "predictions.jsonl").write_text("".join(log[:3]) + log[3][:9])
     assert run(*few)[0] == 0
     assert {path: path.read_bytes() for path in out.rglob("*.*")} == files
+
+
+def test_own_lines_without_a_length_say_which_baselines_they_miss(tmp_path: Path, run: Any) -> None:
+    own, clips = tmp_path / "own.jsonl", FOLDER / "videos"
+    line = {"video": "H0000.mp4", "query": "a cyan square is on screen.", "span": [5.1, 10.9]}
+    asked = ["--benchmark", "own", "--annotations", str(own), "--videos", str(clips)]
+    asked += ["--train_annotations", str(own), "--silent", "true", "--max_frames", "4"]
+    own.write_text(json.dumps(line) + "\n")
+    code, said = run(*asked, "--output_dir", str(tmp_path / "a"))
+    assert code == 0, said
+    assert "Without whole clip, first half and best fixed span: add 'duration'" in said
+    assert "(lacking: 1 of 1)" in said
+    assert "add &#x27;duration&#x27;" in (tmp_path / "a" / "report.html").read_text()
+    assert "1 question; report" in said
+    own.write_text(json.dumps(line | {"duration": 24.0}) + "\n")
+    code, said = run(*asked, "--output_dir", str(tmp_path / "b"))
+    assert code == 0, said
+    assert "Without" not in said
+    assert "best fixed span" in said
 
 
 @pytest.mark.parametrize(

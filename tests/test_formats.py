@@ -299,7 +299,7 @@ def test_the_papers_mixture_is_put_together(caplog: pytest.LogCaptureFixture) ->
         records = videochat_r1_18k(mixture())
     counts = {"temporal_grounding": 96, "tracking": 1, "grounded_qa": 4}
     assert Counter(r["task"] for r in records) == counts
-    assert "got10k: 1 rows, the paper has 9335" in caplog.text
+    assert "got10k: 1 row, the paper has 9335" in caplog.text
     assert sum(datasets.mixture.PAPER_ROWS.values()) == 18031
     toolkit = mixture()._replace(got10k=FORMATS / "got10k" / "val")
     assert len(videochat_r1_18k(toolkit)) == len(records)

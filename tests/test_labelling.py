@@ -6,9 +6,12 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
+import ipywidgets
 import numpy as np
 import pytest
+import traitlets
 
 from vcr1_lib.datasets import AnnotationError, find_suspects, read_jsonl
 from vcr1_lib.datasets.labels import Label, read_labels
@@ -87,6 +90,23 @@ def test_playing_shows_the_frame_and_its_second(labeller: SpanLabeller) -> None:
     assert len(seen) > 3, "the picture moves"
     played = labeller.play.interval / labeller.play.step * len(labeller.shown.frames) / 1000
     assert played == pytest.approx(labeller.shown.duration_seconds, rel=0.02)
+
+
+class OldPlay(ipywidgets.IntSlider):
+    """What ipywidgets 7 calls ``_playing``."""
+
+    _playing = traitlets.Bool()
+
+
+@pytest.mark.parametrize(("kind", "trait"), [(ipywidgets.Play, "playing"), (OldPlay, "_playing")])
+def test_another_clip_stops_the_player(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, trait: str
+) -> None:
+    monkeypatch.setattr(ipywidgets, "Play", kind)
+    labeller = label_spans(folder, tmp_path / "labels.jsonl")
+    labeller.play.set_trait(trait, True)
+    labeller.clip.value = 3
+    assert getattr(labeller.play, trait) is False
 
 
 def test_a_frame_becomes_a_start_or_an_end(labeller: SpanLabeller) -> None:

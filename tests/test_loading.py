@@ -243,6 +243,35 @@ def test_a_model_that_is_not_here_says_how_to_get_it(
         load_model(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("samples/tiny_modle", "samples/tiny_model"),
+        ("./tiny_modle", None),
+        ("./sample/tiny_model", "samples"),
+        ("sample/tiny_model", "samples"),
+        ("sampels", "samples"),
+        ("../samples/here/tiny_model", None),
+    ],
+)
+def test_a_misspelt_folder_is_told_from_a_name_on_the_hub(
+    name: str, meant: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "samples" / "tiny_model").mkdir(parents=True)
+    (tmp_path / "samples" / "many_tasks_model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("transformers.utils.hub._is_offline_mode", True, raising=False)
+    with pytest.raises(ModelError) as caught:
+        load_model(name)
+    said = str(caught.value)
+    assert "hf download" not in said
+    if meant:
+        assert said.endswith(f"did you mean {meant}?")
+    else:
+        assert "expected a model folder" in said
+
+
 def test_an_adapter_without_its_base_names_it(adapter: Path, tmp_path: Path) -> None:
     shutil.copytree(adapter, tmp_path / "adapter")
     path = tmp_path / "adapter" / "adapter_config.json"

@@ -95,6 +95,17 @@ def test_notebook_can_be_shipped(path: Path) -> None:
     assert problems(path) == []
 
 
+def test_every_roadmap_is_the_same_road_with_another_step_lit() -> None:
+    said = {}
+    for path in NOTEBOOKS[1:]:
+        first = nbformat.read(path, as_version=nbformat.NO_CONVERT).cells[0].source
+        said[path.name] = re.findall(r"^\*\*Roadmap\*\*: (.*)$", first, re.MULTILINE)
+    assert all(len(roads) == 1 for roads in said.values()), said
+    (road,) = {re.sub(r"\*\*(.+) \(here\)\*\*", r"\1", one) for (one,) in said.values()}
+    assert "here" not in road
+    assert len({one for (one,) in said.values()}) == len(said)
+
+
 def test_scripts_are_what_the_notebooks_export() -> None:
     exported = dict(filter(None, map(export, NOTEBOOKS)))
     written = {path.name: path.read_bytes() for path in (ROOT / "scripts").glob("*.py")}

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,3 +39,24 @@ def test_an_example_says_what_stands_below_it(
     ours = [line for line in said.getvalue().splitlines() if not line.startswith("{'")]
     assert printed.strip()
     assert ours == printed.splitlines()
+
+
+def test_the_papers_mixture_trains_on_samples_of_its_files(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "one_gpu.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (command,) = re.findall(r"^python train_18k.py (.*?)\n(?! )", page, re.DOTALL | re.MULTILINE)
+    script = tmp_path / "train_18k.py"
+    script.write_text(code, encoding="utf-8")
+    options = command.replace("\\\n", " ").replace("runs/18k-samples", str(tmp_path / "run"))
+    done = subprocess.run(
+        [sys.executable, str(script), *options.split(), "--log_completions", "true"],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "got10k: 1 row, the paper has 9335" in done.stderr
+    rows = (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    logged = {key for row in map(json.loads, rows) for key in row}
+    for reward in ("format", "temporal_iou", "track_iou", "interval_set_iou", "option"):
+        assert any(key.startswith(f"rewards/{reward}_reward") for key in logged), reward
+    assert (tmp_path / "run" / "model" / "model.safetensors").exists()

@@ -94,7 +94,7 @@ def write_lines(path: Path, *changes: dict) -> Path:
         ({}, "at least two clips"),
         ({"video": "gone.mp4"}, "1 of 2 questions have no clip"),
         ({"video": "broken.mp4"}, "cannot be decoded"),
-        ({"span": [2, 1]}, "line 2"),
+        ({"span": [2, 1]}, "line 2.*--on_error skip"),
         ({"query": None, "span": None, "task": "caption", "events": ["It moves."]}, "'caption'"),
     ],
 )
@@ -105,6 +105,26 @@ def test_bad_labels_are_named(own: Path, tmp_path: Path, change: dict, says: str
     with pytest.raises((AnnotationError, FileNotFoundError, VideoError), match=says):
         read_moments_and_split(path, own / "my clips")
     broken.unlink()
+
+
+def test_a_run_that_skips_leaves_bad_lines_out_and_says_so(
+    own: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = sorted(p.name for p in (own / "my clips").iterdir())[:3]
+    bad = {"video": names[2], "span": [2, 1]}
+    path = write_lines(tmp_path / "labels.jsonl", {"video": names[0]}, bad, {"video": names[1]})
+    train, heldout = read_moments_and_split(path, own / "my clips", on_error="skip")
+    assert sorted(Path(r["video"]).name for r in (*train, *heldout)) == names[:2]
+    assert "labels.jsonl:2 is left out: expected a span" in caplog.text
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_share_that_holds_nothing_out_is_one_sentence(
+    own: Path, tmp_path: Path, share: float
+) -> None:
+    path = write_lines(tmp_path / "labels.jsonl", {}, {"video": "Clip ü 01.mp4"})
+    with pytest.raises(AnnotationError, match=r"--heldout 0\.2 keeps a fifth"):
+        read_moments_and_split(path, own / "my clips", heldout=share)
 
 
 def test_training_opens_only_what_a_scan_found_good(own: Path, tmp_path: Path) -> None:
@@ -124,6 +144,19 @@ def test_training_opens_only_what_a_scan_found_good(own: Path, tmp_path: Path) -
     broken.unlink()
 
 
+def test_two_files_of_own_lines_are_measured_too(own: Path, tmp_path: Path) -> None:
+    train = write_lines(tmp_path / "train.jsonl", {}, {"video": "Clip ü 01.mp4"})
+    apart = write_lines(tmp_path / "apart.jsonl", {"video": "Clip ü 02.mp4"})
+    argv = ["--train_annotations", str(train), "--eval_annotations", str(apart)]
+    argv += ["--videos", str(own / "my clips"), "--output_dir", str(tmp_path)]
+    argv += ["--per_device_train_batch_size", "1"]
+    with pytest.raises(AnnotationError, match="--train_lengths"):
+        load(*read_options(ScriptArguments, argv))
+    argv += ["--train_lengths", "", "--eval_lengths", ""]
+    *_, rows, heldout = load(*read_options(ScriptArguments, argv))
+    assert [row["duration"] for row in (*rows, *heldout)] == [24.0, 24.0, 24.0]
+
+
 def test_too_few_questions_are_one_sentence(own: Path, tmp_path: Path) -> None:
     path = write_lines(tmp_path / "labels.jsonl", {}, {"video": "Clip ü 01.mp4"})
     code, _, err = run(
@@ -132,7 +165,7 @@ def test_too_few_questions_are_one_sentence(own: Path, tmp_path: Path) -> None:
         "--eval_on_start", "false", "--disable_tqdm", "true",
     )  # fmt: skip
     assert code == 1
-    assert err.endswith("or steps_per_generation\n")
+    assert err.endswith("or --gradient_accumulation_steps\n")
     assert "error: expected at least 16 training questions, one step's worth, got 1; label" in err
     assert "Traceback" not in err
     assert not list(tmp_path.glob("run/*"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from peft import LoraConfig, get_peft_model
 from trl import ModelConfig
 
@@ -17,7 +18,7 @@ from vcr1_lib.planner import CARD, compare, ladder, main, plan_time
 from vcr1_lib.planning.advice import advise, plan_memory, smaller_models
 from vcr1_lib.planning.footprint import GIB, NF4_DOUBLE, NF4_SINGLE
 from vcr1_lib.planning.schedule import GPUS, step_traffic
-from vcr1_lib.planning.setup import read_setup
+from vcr1_lib.planning.setup import Setup, read_setup
 from vcr1_lib.planning.shapes import (
     PUBLISHED,
     TEXT,
@@ -194,6 +195,22 @@ def test_hours_and_cost_scale() -> None:
     measured = plan_time(setup, "A100-80", samples=8000, group_seconds=(3.0, 6.0))
     assert measured.speed == "measured"
     assert measured.hours == pytest.approx(1000 * (9 + measured.traffic_seconds) / 3600)
+    assert plan_time(setup._replace(max_steps=60), "A100-80", samples=18_031).steps == 60
+
+
+def test_hours_of_evaluation_are_counted_where_its_questions_are() -> None:
+    setup = read_setup(PROFILES["t4"])
+    without = plan_time(setup, "T4", samples=300, price=1.0)
+    assert without.evaluation_hours == 0
+    some, more = (plan_time(setup, "T4", samples=300, eval_samples=n, price=1.0) for n in (75, 150))
+    assert some.hours == without.hours
+    assert some.cost == pytest.approx(without.cost + some.evaluation_hours)
+    # 75 and 150 held-out questions twice, and 200 of training.
+    assert more.evaluation_hours / some.evaluation_hours == pytest.approx(500 / 350)
+    # Sixteen answers are written together, so one of them takes less than a group of eight.
+    assert some.evaluation_hours * 3600 / 350 < without.rollout_seconds / 2
+    shared = plan_time(setup._replace(num_gpus=2), "T4", samples=300, eval_samples=75)
+    assert shared.evaluation_hours == pytest.approx(some.evaluation_hours / 2)
 
 
 @pytest.mark.parametrize(
@@ -220,6 +237,8 @@ def test_settings_that_cannot_be_planned(options: dict, expected: str) -> None:
         (["--max_frames", "0"], "max_frames >= 1"),
         (["--gpu", "abacus"], "invalid choice"),
         (["--sample", "30"], "unknown option --sample; did you mean --samples?"),
+        (["--eval_samples", "-1"], "eval_samples >= 0"),
+        (["--config", "nowhere.yaml"], "--config: expected a file of YAML or JSON"),
         (["--load_in_4bit", "maybe"], "Truthy value expected"),
     ],
 )
@@ -239,8 +258,31 @@ def test_the_command_prints_the_plan(capsys: pytest.CaptureFixture[str]) -> None
     told = capsys.readouterr().out
     for part in ("GiB", "It fits", "not measured on a GPU", "hours", "cost", "derived", "assumed"):
         assert part in told
+    assert "--eval_samples N counts it" in told
+    main(["--profile", "t4", "--samples", "300", "--eval_samples", "75"])
+    told = capsys.readouterr().out
+    assert "hours of evaluation" in told
+    assert "not counted" not in told
     assert main(["--profile", "gpu80", "--gpu", "T4"]) == 1
     assert "load_in_4bit False -> True" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs" / "train").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_a_runs_file_plans_that_run(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = yaml.safe_load(path.read_text(encoding="utf-8"))
+    names = {*Setup._fields, "profile"}
+    words = [word for key in options.keys() & names for word in (f"--{key}", str(options[key]))]
+    main(words)
+    by_hand = capsys.readouterr().out
+    main(["--config", str(path)])
+    by_file = capsys.readouterr().out
+    assert by_file.startswith(by_hand.strip())
+    left = ", ".join(sorted(options.keys() - names))
+    assert f"Of the file, the plan does not depend on: {left}." in by_file
+    main(["--config", str(path), "--max_steps", "7"])
+    assert "optimizer steps                  7" in capsys.readouterr().out
 
 
 def test_the_command_takes_switches_and_explains_its_words(

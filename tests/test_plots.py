@@ -133,6 +133,7 @@ def test_filmstrip_shows_the_frames() -> None:
     spans = {"truth": (2.0, 9.0)}
     assert filmstrip_picture(clip, spans) == filmstrip_picture(clip, spans)
     assert filmstrip_picture(clip, spans) != filmstrip_picture(dark, spans)
+    assert filmstrip_picture(clip, spans) != filmstrip_picture(clip, spans, colours=["black"])
 
 
 def test_one_panel_alone_draws_every_line() -> None:

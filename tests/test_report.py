@@ -121,6 +121,7 @@ def test_a_gain_on_too_few_clips_is_no_proof() -> None:
     assert result["gain"][0] == alone.value > alone.low > 0
     assert result["learned"] is False
     assert result["verdict"].startswith("Too few held-out clips to tell")
+    assert "--heldout 0.5" in result["verdict"]
 
 
 def test_rows_are_the_scores_of_each_answer() -> None:

@@ -27,12 +27,14 @@ from vcr1_lib.toyworld import (
     SEED_RANGES,
     SHAPES,
     TRAIN_PAIRS,
+    Event,
     Scene,
     Split,
     query_of,
     render,
     sample_scene,
 )
+from vcr1_lib.toyworld.scenes import ALL_SHAPES
 from vcr1_lib.video import read_clip
 
 SAMPLES = Path(__file__).parents[1] / "data_samples" / "charades_sta"
@@ -185,3 +187,13 @@ def test_a_shipped_clip_shows_its_scene(split: Split, index: int) -> None:
     # H.264 is off by two or three levels of 255. An object on screen one frame too long or too
     # short is off by its area, 7 % of the picture, times its contrast of about a hundred.
     assert np.abs(clip.frames.astype(int) - drawn).mean((1, 2, 3)).max() < 3
+
+
+@pytest.mark.parametrize("shape", ALL_SHAPES)
+def test_a_tight_box_ends_where_the_shape_does(shape: str) -> None:
+    event = Event("white", shape, 0.0, 2.0, (0.4, 0.5), (0.5, 0.6), 0.2)
+    (frame,) = render(Scene(2.0, "plain", (0, 0, 0), (event,)), [1.0], 400)
+    rows, columns = (np.flatnonzero(frame[..., 0].max(axis) > 100) / 400 for axis in (1, 0))
+    seen = columns[0], rows[0], columns[-1] + 1 / 400, rows[-1] + 1 / 400
+    assert event.box_at(1.0, tight=True) == pytest.approx(seen, abs=0.004)
+    assert event.box_at(1.0) == pytest.approx((0.25, 0.35, 0.65, 0.75))

@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import builtins
 import importlib
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,6 +35,8 @@ PLATFORM = ("numpy", "torch", "torchvision")
 HINDRANCE = Requirement("torchao<0.16")
 # Colab's page draws widgets for the version that Colab brings; none is moved, one is needed.
 ANY_VERSION = "ipywidgets"
+# The newest torch on the package index is built for it; an older driver shows it no GPU.
+TORCH_CUDA = 13
 
 
 class Need(NamedTuple):
@@ -106,6 +110,29 @@ def in_the_way() -> bool:
     return found is not None and HINDRANCE.specifier.contains(found)
 
 
+def driver_cuda() -> str | None:
+    """The newest CUDA that the NVIDIA driver here can run; ``None`` without a driver."""
+    if (program := shutil.which("nvidia-smi")) is None:
+        return None
+    told = subprocess.run([program], capture_output=True, text=True).stdout
+    found = re.search(r"CUDA Version: *(\d+\.\d+)", told)
+    return found[1] if found else None
+
+
+def old_driver(needs: list[Need]) -> str:
+    """One sentence if torch is about to be replaced by one that the driver cannot run, or none."""
+    moved = any(need.requirement.name == "torch" and not need.is_met for need in needs)
+    cuda = driver_cuda() if moved else None
+    major = int(cuda.partition(".")[0]) if cuda else TORCH_CUDA
+    if major >= TORCH_CUDA:
+        return ""
+    return (
+        f"The driver here runs CUDA up to {cuda}, and pip's newest torch is built for CUDA "
+        f"{TORCH_CUDA}: it would see no GPU. First install a torch that is new enough and built "
+        f"for CUDA {major}, or choose a runtime with a newer driver."
+    )
+
+
 def stop(message: str) -> NoReturn:
     """End a program, or a notebook's cell: there ``%run`` would go on after a SystemExit."""
     if "get_ipython" in vars(builtins):
@@ -155,6 +182,8 @@ def main() -> None:
     print("On a bare machine that is 3.5 GB and some minutes. It may say in red that packages of")
     print("the platform, which nothing here uses, wanted other versions: that does no harm.")
     print("If a package changes that is already loaded, the kernel restarts, once, after that.")
+    if warning := old_driver(needs):
+        print(warning)
     if told.dry_run:
         return
     before = loaded_versions()

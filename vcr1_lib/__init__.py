@@ -28,8 +28,9 @@ directly, and its parts are listed under it. Each entry imports only entries abo
     ``kl`` three estimates ``logprobs`` without the (tokens x vocabulary) matrix
 ``hardware``   profiles: the numbers that change from a laptop to a cluster
 ``models``     what differs between model families; records -> model inputs
-    ``sharding`` weights in pieces over several processes ``loading`` by name or folder:
-    precision, four bits, adapters ``processing`` a clip and what is said about it -> inputs
+    ``sharding`` weights in pieces over several processes ``folders`` which one was meant
+    ``loading`` by name or folder: precision, four bits, adapters ``processing`` a clip and what
+    is said about it -> inputs
     ``shared_attention`` a packed row's prompt attends without a mask
 ``groups``     one video, G answers: the shared-prefix forward
     ``rollout`` sample G answers a video ``separate_rows`` the plain way, to compare with and to

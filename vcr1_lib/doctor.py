@@ -217,7 +217,7 @@ def format_machine(machine: Machine) -> str:
 
 
 def format_tiers(tiers: Sequence[Tier]) -> str:
-    """Write a line a tier.
+    """Write one line per tier.
 
     >>> print(format_tiers([Tier("t4", False, ("no GPU",), ("get one",))]))
     t4      does not run because no GPU; to do: get one

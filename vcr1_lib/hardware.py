@@ -91,7 +91,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "max_frames": 32,
     },
     # Eight cards of 80 GB under ZeRO-3 or FSDP: VideoChat-R1's recipe (arXiv 2504.06958 and its
-    # code). It shrinks pictures to about 3,584 visual tokens a clip; here frames are fewer.
+    # code). It shrinks pictures to about 3,584 visual tokens per clip; here frames are fewer.
     "multi": {
         "model_name_or_path": "Qwen/Qwen2.5-VL-7B-Instruct",
         "dtype": "bfloat16",

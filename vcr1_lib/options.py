@@ -10,7 +10,7 @@ from argparse import (
     ArgumentParser,
     RawDescriptionHelpFormatter,
 )
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import field
 from difflib import get_close_matches
 from inspect import cleandoc
@@ -96,6 +96,20 @@ def shorten_help(parser: ArgumentParser, argv: Sequence[str], rare: Container[st
 def with_config(parser: ArgumentParser, argv: Sequence[str]) -> list[str]:
     """Put the options of a file named by ``--config`` before those of the command line, which win.
 
+    Args:
+        parser: That says what is wrong with the file.
+        argv: The command line, without the program.
+
+    Returns:
+        The command line without ``--config``.
+    """
+    options, rest = read_config(parser, argv)
+    return [*as_words(options), *rest]
+
+
+def read_config(parser: ArgumentParser, argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Read the file named by ``--config``, if any.
+
     The file is YAML or JSON, one mapping of option names to values. A file that is not there or
     holds something else ends the program with one sentence.
 
@@ -104,29 +118,35 @@ def with_config(parser: ArgumentParser, argv: Sequence[str]) -> list[str]:
         argv: The command line, without the program.
 
     Returns:
-        The command line without ``--config``.
+        The file's options, and the command line without ``--config``.
     """
     reader = ArgumentParser(add_help=False, allow_abbrev=False)
     reader.add_argument("--config")
     given, rest = reader.parse_known_args(argv)
     if given.config is None:
-        return rest
+        return {}, rest
     try:
         content = yaml.safe_load(Path(given.config).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         parser.error(f"--config: expected a file of YAML or JSON: {error}")
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         parser.error(f"--config: expected options and their values in {given.config}")
-    return [*(word for option in content.items() for word in _as_words(*option)), *rest]
+    return content, rest
 
 
-def _as_words(name: str, value: Any) -> list[str]:
-    """Write one option of a file as on a command line; one without a value is left out."""
-    if value is None:
-        return []
-    values = value if isinstance(value, list) else [value]
-    plain = (str(item) if isinstance(item, str | float) else json.dumps(item) for item in values)
-    return [f"--{name}", *plain]
+def as_words(options: Mapping[str, Any]) -> list[str]:
+    """Write options as on a command line; one without a value is left out.
+
+    >>> as_words({"beta": 0.04, "use_peft": True, "scan": None})
+    ['--beta', '0.04', '--use_peft', 'true']
+    """
+    words = []
+    for name, value in options.items():
+        if value is not None:
+            values = value if isinstance(value, list) else [value]
+            plain = (str(v) if isinstance(v, str | float) else json.dumps(v) for v in values)
+            words += [f"--{name}", *plain]
+    return words
 
 
 def parse_options(parser: HfArgumentParser, argv: Sequence[str]) -> tuple[Any, ...]:

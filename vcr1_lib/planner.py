@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, get_type_hints
 
@@ -15,7 +16,7 @@ from transformers.hf_argparser import string_to_bool
 
 from vcr1_lib.hardware import PROFILES
 from vcr1_lib.models.loading import ModelOptions
-from vcr1_lib.options import explained, refuse_unknown
+from vcr1_lib.options import as_words, explained, read_config, refuse_unknown
 from vcr1_lib.planning.advice import advise, plan_memory, shape_named, smaller_models
 from vcr1_lib.planning.footprint import GIB, Footprint
 from vcr1_lib.planning.schedule import GPUS, UTILISATION, Mark, Schedule, schedule
@@ -34,6 +35,7 @@ MEMORY_PARTS = (
     "weights", "adapters", "gradients", "optimizer", "reference", "casts", "saved", "layer",
     "logits", "cache", "sampling", "vision", "features", "check", "margin",
 )  # fmt: skip
+TIMING = ("samples", "eval_samples", "answer_tokens", "utilisation", "price")
 MARKS: Final[dict[Mark, str]] = {
     "derived": "counted from the options and the model's shape",
     "assumed": "a rule of thumb; a measured time or memory replaces it",
@@ -80,16 +82,18 @@ def time_figures(plan: Schedule) -> list[Figure]:
     group = plan.rollout_seconds + plan.update_seconds
     rows = [
         Figure("optimizer steps", plan.steps, "steps", "derived"),
-        Figure("tokens a step", plan.tokens_a_step, "tokens", "derived"),
-        Figure("work a group", plan.work.total / 1e12, "TFLOP", "derived"),
+        Figure("tokens per step", plan.tokens_a_step, "tokens", "derived"),
+        Figure("work per group", plan.work.total / 1e12, "TFLOP", "derived"),
         Figure("rollout of a group", plan.rollout_seconds, "s", plan.speed),
         Figure("update of a group", plan.update_seconds, "s", plan.speed),
         Figure("speed", plan.work.total / group / 1e12, "TFLOP/s", plan.speed),
-        Figure("hours", plan.hours, "h", plan.speed),
+        Figure("hours of training", plan.hours, "h", plan.speed),
     ]
+    if plan.evaluation_hours:
+        rows.append(Figure("hours of evaluation", plan.evaluation_hours, "h", "assumed"))
     if plan.traffic_bytes:
-        rows.insert(3, Figure("traffic a step", plan.traffic_bytes / GIB, "GiB", "derived"))
-        rows.insert(4, Figure("traffic a step", plan.traffic_seconds, "s", "assumed"))
+        rows.insert(3, Figure("traffic per step", plan.traffic_bytes / GIB, "GiB", "derived"))
+        rows.insert(4, Figure("traffic per step", plan.traffic_seconds, "s", "assumed"))
     if plan.cost is not None:
         rows.append(Figure("cost", plan.cost, "of the price's currency", plan.speed))
     return rows
@@ -131,12 +135,12 @@ def format_figures(figures: Sequence[Figure]) -> str:
 
 # Technique -> the options that bring it, each on top of those before.
 LADDER: Final[dict[str, dict[str, Any]]] = {
-    "full parameters, 16 bit, AdamW, a row an answer": {
+    "full parameters, 16 bit, AdamW, a row per answer": {
         "use_peft": False, "load_in_4bit": False, "optim": "adamw_torch_fused",
         "gradient_checkpointing": False, "shared_prefix": False,
     },
     "+ gradient checkpointing": {"gradient_checkpointing": True},
-    "+ one shared prefix a group": {"shared_prefix": True},
+    "+ one shared prefix per group": {"shared_prefix": True},
     "+ LoRA": {"use_peft": True},
     "+ NF4, double quantisation": {"load_in_4bit": True, "use_bnb_nested_quant": True},
     "+ 8-bit paged AdamW": {"optim": "paged_adamw_8bit"},
@@ -166,7 +170,7 @@ def ladder() -> str:
 
 
 def explain(figures: Sequence[Figure]) -> str:
-    """Say what the words of a table of memory mean, one a line."""
+    """Say what the words of a table of memory mean, one per line."""
     told = explained(Footprint) | {
         "held": "What is there all the time.",
         "rollout": "What sampling adds.",
@@ -218,17 +222,20 @@ def _remedy(setup: Setup, limit: float) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Say what a run needs before it starts.",
-        usage="%(prog)s [--profile NAME] [--option value ...]   (--help lists them)",
+        usage="%(prog)s [--config FILE] [--option value ...]   (--help lists them)",
         epilog="What is not given is the profile's.",
         allow_abbrev=False,
     )
     parser.add_argument("--profile", default="t4", choices=CARD, help="options to start from")
     parser.add_argument("--gpu", choices=GPUS, help="default: the card the profile is for")
     parser.add_argument("--samples", type=int, default=18_031, help="default: VideoChat-R1-18k")
+    questions = "held-out questions, to count their answers before and after training"
+    parser.add_argument("--eval_samples", type=int, default=0, help=questions)
     parser.add_argument("--answer_tokens", type=int, help="of an average answer")
     parser.add_argument("--utilisation", type=float, default=UTILISATION, help="share of the peak")
     parser.add_argument("--price", type=float, help="of one GPU for an hour")
     parser.add_argument("--explain", action="store_true", help="say what the words mean, too")
+    parser.add_argument("--config", metavar="FILE", help="of the run: YAML that its script reads")
     told = explained(ModelOptions) | explained(VideoGRPOConfig) | explained(Setup)
     for name, kind in get_type_hints(Setup).items():
         how: dict[str, Any] = {"type": int if kind == int | None else kind}
@@ -241,16 +248,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the plan of a profile; return 1 if it does not fit."""
+    """Print the plan of a run; return 1 if it does not fit."""
     parser = _parser()
-    given, unknown = parser.parse_known_args(argv)
+    file, rest = read_config(parser, sys.argv[1:] if argv is None else argv)
+    names = {action.dest for action in parser._actions}
+    used = {name: value for name, value in file.items() if name in names}
+    given, unknown = parser.parse_known_args([*as_words(used), *rest])
     refuse_unknown(parser, unknown)
     told = vars(given)
     card, num_gpus, strategy = CARD[told["profile"]]
     gpu = told["gpu"] or card
     options = {"num_gpus": num_gpus, "strategy": strategy} | PROFILES[told["profile"]]
     options |= {key: value for key, value in told.items() if value is not None}
-    timing = {name: told[name] for name in ("samples", "answer_tokens", "utilisation", "price")}
+    timing = {name: told[name] for name in TIMING}
     try:
         setup = read_setup(options)
         time = plan_time(setup, gpu, **timing)
@@ -258,6 +268,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     plan = plan_memory(setup)
     parts = [describe(setup, gpu, plan), format_figures(time_figures(time))]
+    if not given.eval_samples:
+        parts.append("Evaluation before and after is not counted; --eval_samples N counts it.")
+    if left := sorted(file.keys() - names):
+        parts.append(f"Of the file, the plan does not depend on: {', '.join(left)}.")
     if told["explain"]:
         parts.append(explain(memory_figures(plan)))
     print(*parts, sep="\n\n")  # noqa: T201

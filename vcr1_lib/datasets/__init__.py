@@ -31,7 +31,12 @@ from vcr1_lib.datasets.mixture import (
 )
 from vcr1_lib.datasets.moments import read_moments
 from vcr1_lib.datasets.next_gqa import read_next_gqa
-from vcr1_lib.datasets.one_file import read_and_split, read_moments_and_split, with_durations
+from vcr1_lib.datasets.one_file import (
+    read_and_split,
+    read_moments_and_split,
+    read_usable,
+    with_durations,
+)
 from vcr1_lib.datasets.own_jsonl import read_jsonl
 from vcr1_lib.datasets.perception_test import read_perception_test
 from vcr1_lib.datasets.records import AnnotationError, BadRow
@@ -41,6 +46,6 @@ __all__ = [
     "FORMATS", "AnnotationError", "BadRow", "Paths18k", "Suspect", "as_dataset", "find_suspects",
     "read_and_split", "read_captions", "read_charades_sta", "read_got10k", "read_got_boxes",
     "read_gqa_list", "read_jsonl", "read_moments", "read_moments_and_split",
-    "read_next_gqa", "read_perception_test", "read_quality", "read_records", "split_by_video",
-    "take", "videochat_r1_18k", "with_durations", "without",
+    "read_next_gqa", "read_perception_test", "read_quality", "read_records", "read_usable",
+    "split_by_video", "take", "videochat_r1_18k", "with_durations", "without",
 ]  # fmt: skip

@@ -18,7 +18,8 @@ from typing import Any, Final, NamedTuple
 
 from vcr1_lib.datasets import AnnotationError, read_records
 from vcr1_lib.datasets.records import Record
-from vcr1_lib.metrics.scoring import Scores, render_scores, score_beside_baselines
+from vcr1_lib.metrics.baselines import missing_baselines
+from vcr1_lib.metrics.scoring import Scores, many, render_scores, score_beside_baselines
 
 # VideoChat-R1's budget a video. A visual token of Qwen2.5-VL covers 28 x 28 pixels of two frames.
 VISUAL_TOKENS, TOKEN_PIXELS = 3584, 2 * 28 * 28
@@ -48,7 +49,7 @@ class Benchmark(NamedTuple):
         source: Who has them.
         licence: Under which terms.
         max_frames: At most this many; pixels are limited so that they fit the paper's budget.
-        fps: Frames a second.
+        fps: Frames per second.
         max_completion_length: In tokens.
         official: What is written for other people's scorers; nothing where no form is known.
         shipped: Option -> path, where this repository holds all of it.
@@ -105,7 +106,7 @@ def find_benchmark(name: str) -> Benchmark:
 
 
 def max_pixels(max_frames: int) -> int:
-    """Return the pixels a frame that keep so many frames within the paper's 3,584 visual tokens.
+    """Return the pixels per frame that keep so many frames within the paper's 3,584 visual tokens.
 
     >>> max_pixels(8) // (28 * 28)  # four pairs of frames, 896 tokens each
     896
@@ -177,11 +178,19 @@ class Section(NamedTuple):
         rows: From :func:`vcr1_lib.metrics.scoring.score_beside_baselines`.
         texts: ``N`` completions.
         records: ``N``.
+        missing: Which baselines are not among the rows, and what would bring them.
     """
 
     rows: dict[str, Scores]
     texts: list[str | None]
     records: list[Record]
+    missing: str = ""
+
+    def render(self) -> str:
+        """Return the table as text and, below it, what it misses."""
+        rows = {name: row.table for name, row in self.rows.items()}
+        told = render_scores(rows) if rows else "no answer without looking"
+        return f"{told}\n{self.missing}".strip()
 
 
 def score_sections(
@@ -205,7 +214,8 @@ def score_sections(
         said, asked = [texts[i] for i in chosen], [records[i] for i in chosen]
         known = [record for record in train_records if record["task"] == task]
         rows = score_beside_baselines(said, asked, train_records=known)
-        sections[f"{dataset}: {task.replace('_', ' ')}"] = Section(rows, said, asked)
+        missing = missing_baselines(asked, train_records=known)
+        sections[f"{dataset}: {task.replace('_', ' ')}"] = Section(rows, said, asked, missing)
     return sections
 
 
@@ -215,9 +225,9 @@ def render_table() -> str:
     lines = [head, ["---"] * len(head)]
     for name, row in BENCHMARKS.items():
         wanted = "<br>".join(f"`--{option}` {what}" for option, what in row.wants.items())
-        frames = f"{row.fps:g} a second, at most {row.max_frames}"
+        frames = f"{row.fps:g} per second, at most {row.max_frames}"
         if row.task == "tracking":
-            frames = "one a box"
+            frames = "one per box"
         official = "<br>".join(f"`{file}`" for file in row.official.split(", ") if file)
         cells = [f"`{name}`", wanted or "shipped", row.source, row.licence, frames]
         lines.append([*cells, METRICS[row.task], official or "none known"])
@@ -234,9 +244,9 @@ def render_baselines(name: str, **paths: str) -> str:
     records, train = read_benchmark(name, **{**paths, "videos": paths.get("videos") or "."})
     tables = []
     for title, section in score_sections([""] * len(records), records, train_records=train).items():
-        rows = {k: s.table for k, s in section.rows.items() if not k.startswith("model")}
-        told = render_scores(rows) if rows else "no answer without looking"
-        tables.append(f"{title}, {len(section.records)} questions\n{told}")
+        blind = {k: row for k, row in section.rows.items() if not k.startswith("model")}
+        count = many(len(section.records), "question")
+        tables.append(f"{title}, {count}\n{section._replace(rows=blind).render()}")
     return "\n\n".join(tables)
 
 

@@ -91,7 +91,10 @@ def read_records(
     if missing := [f for f in kind.files if f not in given and f not in kind.optional]:
         raise AnnotationError(f"the dataset {name!r} needs {' and '.join(missing)}, got none")
     if extra := [option for option in given if option not in kind.files]:
-        raise AnnotationError(f"the dataset {name!r} takes no {' and no '.join(extra)}: leave out")
+        raise AnnotationError(
+            f"the dataset {name!r} takes no {' and no '.join(extra)}: leave "
+            'it out, or give it empty where a script has one of its own, --train_lengths ""'
+        )
     return kind.read(*(given.get(option) for option in kind.files), **rules)
 
 
@@ -113,7 +116,7 @@ def split_by_video(
         Records to train on and records to measure on, each in their order.
 
     Raises:
-        ValueError: If there are fewer than two clips, or the share is not between 0 and 1.
+        AnnotationError: If there are fewer than two clips, or the share is not between 0 and 1.
 
     >>> rows = [{"video": f"{clip}.mp4"} for clip in "aabbccddee"]
     >>> train, apart = split_by_video(rows, heldout=0.4)
@@ -121,11 +124,16 @@ def split_by_video(
     (6, 4, set())
     """
     if not 0 < heldout < 1:
-        raise ValueError(f"expected a held-out share between 0 and 1, got {heldout}")
+        raise AnnotationError(
+            f"expected a held-out share between 0 and 1, got {heldout:g}; --heldout 0.2 keeps a "
+            "fifth of the clips for measuring"
+        )
     clips = {record["video"]: Path(record["video"]).resolve() for record in records}
     distinct = sorted(set(clips.values()), key=lambda clip: (_draw(clip.name, seed), clip))
     if len(distinct) < 2:
-        raise ValueError(f"expected at least two clips to split, got {len(distinct)}: film more")
+        raise AnnotationError(
+            f"expected at least two clips to split, got {len(distinct)}: film more"
+        )
     number = min(max(1, round(heldout * len(distinct))), len(distinct) - 1)
     apart = set(distinct[:number])
     train = [record for record in records if clips[record["video"]] not in apart]

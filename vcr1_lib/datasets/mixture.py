@@ -15,6 +15,7 @@ from vcr1_lib.datasets.got10k import read_got10k
 from vcr1_lib.datasets.next_gqa import read_next_gqa
 from vcr1_lib.datasets.records import Record, Rules
 from vcr1_lib.datasets.videochat_r1 import read_got_boxes
+from vcr1_lib.metrics.scoring import many
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,8 @@ def videochat_r1_18k(paths: Paths18k, **rules: Unpack[Rules]) -> list[Record]:
     parts = {"charades_sta": list(first.values()), "got10k": tracks, "next_gqa": questions}
     for name, records in parts.items():
         if len(records) != PAPER_ROWS[name]:
-            log.warning("%s: %d rows, the paper has %d", name, len(records), PAPER_ROWS[name])
+            told = many(len(records), "row")
+            log.warning("%s: %s, the paper has %d", name, told, PAPER_ROWS[name])
     return [record for records in parts.values() for record in records]
 
 

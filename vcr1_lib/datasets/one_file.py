@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from vcr1_lib.datasets.by_name import read_records, split_by_video
 from vcr1_lib.datasets.mixture import find_suspects
-from vcr1_lib.datasets.records import AnnotationError, Record
+from vcr1_lib.datasets.records import AnnotationError, BadRow, Record
 from vcr1_lib.video import read_clip
 from vcr1_lib.video.prescan import readable
 
@@ -34,30 +34,61 @@ def with_durations(records: Sequence[Record]) -> list[Record]:
     ]
 
 
+def read_usable(
+    annotations: str | Path,
+    videos: str | Path | None = None,
+    *,
+    scan: str | Path = "",
+    on_error: Literal["raise", "skip"] = "raise",
+    **files: Any,
+) -> list[Record]:
+    """Read one file for a run: clips that are there, bad rows left out if the run skips.
+
+    Args:
+        annotations: As :func:`read_records` takes it.
+        videos: As :func:`read_records` takes it.
+        scan: A report of :mod:`vcr1_lib.video.prescan`: no file is opened that it does not
+            call good.
+        on_error: As :func:`vcr1_lib.video.prescan.readable` takes it; ``"skip"`` leaves out bad
+            rows as well, each with a warning.
+        **files: The other options of :func:`read_records`.
+
+    Returns:
+        Records; those about seconds have a ``duration``.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        VideoError: If a clip whose length is not told cannot be read.
+        AnnotationError: As :func:`read_records` does.
+    """
+    bad_rows: list[BadRow] = []
+    if on_error == "skip":
+        files = {"on_bad": "drop", "bad_rows": bad_rows} | files
+    records = read_records(annotations, videos, **files)
+    for row in bad_rows:
+        log.warning("%s:%d is left out: %s", annotations, row.line, row.why)
+    return with_durations(readable(records, scan, on_error=on_error))
+
+
 def read_and_split(
     annotations: str | Path,
     videos: str | Path | None = None,
     *,
     heldout: float = 0.2,
-    scan: str | Path = "",
-    on_error: Literal["raise", "skip"] = "raise",
     tasks: Collection[str] | None = None,
-    **files: Any,
+    **options: Any,
 ) -> tuple[list[Record], list[Record]]:
     """Read one file and set some of its clips apart: all that a training run needs.
 
     What :func:`vcr1_lib.datasets.find_suspects` finds is kept, and logged as a warning.
 
     Args:
-        annotations: As :func:`read_records` takes it.
-        videos: As :func:`read_records` takes it.
+        annotations: As :func:`read_usable` takes it.
+        videos: As :func:`read_usable` takes it.
         heldout: As :func:`split_by_video` takes it; the seed is 0, so that every run of every
             seed is measured on the same clips.
-        scan: A report of :mod:`vcr1_lib.video.prescan`: no file is opened that it does not
-            call good.
-        on_error: As :func:`vcr1_lib.video.prescan.readable` takes it.
         tasks: What may be asked; ``None`` for anything.
-        **files: The other options of :func:`read_records`.
+        **options: The others of :func:`read_usable`.
 
     Returns:
         Records to train on and records to measure on; those about seconds have a ``duration``.
@@ -68,15 +99,16 @@ def read_and_split(
         AnnotationError: If something else is asked than allowed; if there are fewer than two
             clips.
     """
-    records = read_records(annotations, videos, **files)
+    records = read_usable(annotations, videos, **options)
     if tasks is not None and (other := {record["task"] for record in records}.difference(tasks)):
         raise AnnotationError(
             f"{annotations}: expected moments, a 'query' and its 'span'; got {sorted(other)} too: "
             "keep each task in a file of its own"
         )
-    records = with_durations(readable(records, scan, on_error=on_error))
     if len({record["video"] for record in records}) < 2:
-        raise AnnotationError(f"{annotations}: expected at least two clips, to hold one out")
+        raise AnnotationError(
+            f"{annotations}: expected at least two clips, to hold one out; label another clip"
+        )
     for suspect in find_suspects(records):
         log.warning("%s is kept, but have a look: %s", suspect.source, suspect.why)
     return split_by_video(records, heldout=heldout)

@@ -86,7 +86,8 @@ def collect(
             if on_bad == "raise":
                 raise AnnotationError(
                     f"{path}, {unit} {number}: {why} ({unit}: {text[:SHOWN_CHARS]!r}); "
-                    "correct it, or pass on_bad='drop' to leave such rows out"
+                    "correct it, or leave such rows out: --on_error skip of the training scripts, "
+                    "on_bad='drop' in Python"
                 ) from error
             if bad_rows is not None:
                 bad_rows.append(BadRow(number, text, why))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vcr1_lib.datasets.benchmarks import Section
-from vcr1_lib.metrics.scoring import Reading, Scores
+from vcr1_lib.metrics.scoring import Reading, Scores, many
 from vcr1_lib.plots import filmstrip_picture, frame_strip
 from vcr1_lib.plots.scores import boxes_picture, distribution_picture, group_picture
 from vcr1_lib.video import VideoError, read_clip
@@ -80,7 +80,7 @@ def _contents(sections: Mapping[str, Section], model_row: str) -> str:
     """Put every section's main score beside the best baseline's: a table and a picture."""
     body: list[tuple[str, list[str]]] = []
     drawn: dict[str, dict[str, dict[str, float]]] = {model_row: {}, "best without looking": {}}
-    for name, (rows, _, _) in sections.items():
+    for name, (rows, *_) in sections.items():
         table, best = rows[model_row].table, _best_blind(rows, model_row)
         main, count = table["main"], table["num_queries"]
         blind = rows[best].table["scores"][main] if best else float("nan")
@@ -98,7 +98,7 @@ def _contents(sections: Mapping[str, Section], model_row: str) -> str:
 
 
 def _section(section: Section, model_row: str, num_worst: int) -> list[str]:
-    rows, texts, records = section
+    rows, texts, records, missing = section
     model, best = rows[model_row], _best_blind(rows, model_row)
     table = model.table
     drawn = {model_row: model.values} | {
@@ -107,11 +107,12 @@ def _section(section: Section, model_row: str, num_worst: int) -> list[str]:
     main, low, high = table["main"], *(100 * bound for bound in table["interval"])
     parts = [
         f"<p>{escape(main)} <b>{100 * table['scores'][main]:.1f} %</b> (95 % interval {low:.1f} to "
-        f"{high:.1f}), {_many(table['num_queries'], 'question')} on "
-        f"{_many(table['num_videos'], 'video')}. "
+        f"{high:.1f}), {many(table['num_queries'], 'question')} on "
+        f"{many(table['num_videos'], 'video')}. "
         f"{100 * table['unparsed']:.1f} % of the answers could not be read and "
         f"{100 * table['failed']:.1f} % of the videos failed; both count 0.</p>",
         _score_table(rows, model_row),
+        f"<p>{escape(missing)}</p>" if missing else "",
     ]
     if len(records) >= FEWEST_DRAWN and table["task"] in GRADED:
         unit = "IoU" if main == "mIoU" else main
@@ -119,15 +120,11 @@ def _section(section: Section, model_row: str, num_worst: int) -> list[str]:
         parts.append(_image(picture, f"Distribution of {unit}"))
     parts += [_groups(rows, model_row, best), _reason_list(table)]
     shown = min(num_worst, len(records))
-    parts.append(f"<h3>The worst of {_many(len(records), 'answer')}</h3>")
+    parts.append(f"<h3>The worst of {many(len(records), 'answer')}</h3>")
     for index in np.argsort(model.values, kind="stable")[:shown]:
         value, reading = float(model.values[index]), model.readings[index]
         parts.append(_case(records[index], texts[index], reading, value))
     return parts
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _table(head: Sequence[str], body: Sequence[tuple[str, Sequence[str]]]) -> str:

@@ -23,7 +23,7 @@ from vcr1_lib.metrics import (
 )
 from vcr1_lib.metrics.baselines import apply_remap, best_remap, blind_answers
 from vcr1_lib.metrics.by_task import tasks_of
-from vcr1_lib.metrics.scoring import render_scores, score_texts
+from vcr1_lib.metrics.scoring import many, render_scores, score_texts
 
 Records = Sequence[dict[str, Any]]
 REMAP_NAME = "base, best fixed remap"
@@ -156,10 +156,14 @@ def _verdict(
     base, tuned = rows["base"]["mIoU"], rows["tuned"]["mIoU"]
     facts = (
         f"held-out mIoU went from {base:.3f} to {tuned:.3f}, a change of {gain.value:+.3f} "
-        f"(95 % interval {gain.low:+.3f} to {gain.high:+.3f}, {queries} questions, {clips} clips)"
+        f"(95 % interval {gain.low:+.3f} to {gain.high:+.3f}, "
+        f"{many(queries, 'question')}, {many(clips, 'clip')})"
     )
     if clips < FEWEST_CLIPS:
-        return f"Too few held-out clips to tell, hold out at least {FEWEST_CLIPS}: {facts}."
+        return (
+            f"Too few held-out clips to tell; hold out at least {FEWEST_CLIPS} (label more, or "
+            f"raise --heldout, say --heldout 0.5): {facts}."
+        )
     if gain.low <= 0:
         word = "It got worse" if gain.high < 0 else "It did not learn"
         return f"{word}: {facts}."

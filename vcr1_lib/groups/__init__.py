@@ -6,7 +6,7 @@ would in a row of its own. So a 4,000-token video is paid for once, not G times,
 vision tower, in the prefill, in every decoding step and in the training pass.
 
 Notation: ``B`` prompts (one group each), ``P`` prompt tokens (padded on the left),
-``G`` answers a prompt, ``R`` answer tokens (padded on the right), ``V`` vocabulary.
+``G`` answers per prompt, ``R`` answer tokens (padded on the right), ``V`` vocabulary.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Group relative policy optimisation as pure tensor functions.
 
-Notation: ``B`` groups, ``G`` answers a group, ``R`` tokens an answer (padded on the right).
+Notation: ``B`` groups, ``G`` answers per group, ``R`` tokens per answer (padded on the right).
 ``logps`` are log-probabilities of the chosen tokens; ``mask`` is true on real tokens.
 Names follow TRL's options. Reference: DeepSeekMath (arXiv 2402.03300), section 4.1.
 """
@@ -214,7 +214,7 @@ def grpo_loss(
 
     Args:
         logps: ``(B, G, R)`` under the policy, with gradient.
-        advantages: ``(B, G)``, or one a token.
+        advantages: ``(B, G)``, or one per token.
         mask: ``(B, G, R)``.
         old_logps: ``(B, G, R)`` at sampling time; ``None`` means this is the first update
             after sampling, where the ratio is 1 and its gradient is not 0.

@@ -19,6 +19,13 @@ GRID_STEPS = 48
 REMAP_SECONDS = 8.0
 REMAP_STEP = 0.5
 THOUGHT = "I did not look."
+# What is taken from training records, by task.
+FITTED = {
+    "temporal_grounding": "best fixed span",
+    "multiple_choice": "most frequent letter",
+    "grounded_qa": "best fixed span and most frequent letter",
+    "quality": "most frequent label",
+}
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -168,6 +175,35 @@ def blind_answers(records: Records, *, train_records: Records) -> dict[str, list
         name: [render_gold(task, row, thought=THOUGHT) for row in rows]
         for name, rows in filled.items()
     }
+
+
+def missing_baselines(records: Records, *, train_records: Records) -> str:
+    """Say which answers :func:`blind_answers` cannot give, and what would bring them.
+
+    Args:
+        records: As :func:`blind_answers` takes them.
+        train_records: As :func:`blind_answers` takes them.
+
+    Returns:
+        One sentence, empty if there are all.
+
+    >>> missing_baselines([{"task": "quality"}], train_records=[])
+    'Without most frequent label: it is taken from training records, --train_annotations.'
+    """
+    task = records[0]["task"]
+    asks_when = task in ("temporal_grounding", "grounded_qa")
+    untold = sum(record.get("duration") is None for record in records)
+    if asks_when and untold:
+        return (
+            "Without whole clip, first half and best fixed span: add 'duration', the clip's "
+            f"length in seconds, to every record (lacking: {untold} of {len(records)})."
+        )
+    fitted = FITTED.get(task)
+    if fitted and not train_records:
+        return f"Without {fitted}: it is taken from training records, --train_annotations."
+    if asks_when and all(record.get("duration") is None for record in train_records):
+        return "Without best fixed span: add 'duration', the clip's length, to training records."
+    return ""
 
 
 def _blind_spans(

@@ -257,8 +257,7 @@ def score_beside_baselines(
     Args:
         texts: ``N`` completions.
         records: ``N`` records of one task.
-        train_records: Other records of that task, to fit baselines on. Without them the
-            baselines that need them are left out.
+        train_records: Others of that task, for the baselines that are fitted; left out without.
         name: What the model's rows are called.
 
     Returns:
@@ -270,6 +269,11 @@ def score_beside_baselines(
     rows[name] = _score(texts, records)
     rows[f"{name}, strict parsing"] = _score(texts, records, strict=True)
     return rows
+
+
+def many(count: int, what: str) -> str:
+    """Write a number of things: ``1 clip``, ``2 clips``."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def render_scores(tables: Mapping[str, Mapping[str, Any]]) -> str:

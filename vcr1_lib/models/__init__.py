@@ -233,7 +233,7 @@ class PromptLoader:
             kept.append(record)
         if records and not kept:
             raise VideoError(
-                f"none of {len(records)} clips can be read, the first because: "
+                f"none of the clips can be read ({len(records)} in all), the first because: "
                 f"{self.skipped[records[0]['video']]}; run python -m vcr1_lib.video.prescan"
             )
         return {"records": kept, "prompts": prompts, "unreadable": unreadable}

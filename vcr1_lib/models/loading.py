@@ -22,11 +22,12 @@ from transformers import (
 from transformers.utils.import_utils import is_bitsandbytes_available
 
 from vcr1_lib.models import FAMILIES
+from vcr1_lib.models.folders import ModelError as ModelError
+from vcr1_lib.models.folders import check_folder, not_found
 from vcr1_lib.models.sharding import loaded_whole
 
 TINY_MODEL: Final = "data_samples/tiny_model"
 DTYPES: Final = ("auto", "bfloat16", "float16", "float32")
-WEIGHTS: Final = ("model.safetensors", "model.safetensors.index.json")
 ADAPTER_CONFIG: Final = "adapter_config.json"
 ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
 # Vision towers, connectors and heads: few parameters, and the first to suffer.
@@ -34,10 +35,6 @@ UNQUANTISED: Final = ("model.visual", "model.vision_model", "model.connector", "
 # Every linear layer of the language model, in each verified family, the head apart.
 LANGUAGE_LAYERS: Final = r".*\.(language_model|text_model)\.layers\..*_proj"
 ALL_LAYERS: Final = "all-linear"
-
-
-class ModelError(ValueError):
-    """A model cannot be loaded as asked; the message says what to do."""
 
 
 @dataclass
@@ -228,30 +225,18 @@ def _load_base(name: str, options: ModelOptions, device: torch.device) -> Any:
                 name, dtype=dtype, use_safetensors=True, **extra
             )
     except OSError as error:
-        raise ModelError(_not_found(name, error)) from error
+        raise ModelError(not_found(name, error)) from error
     keep_gradient(model)
     return model
 
 
 def _read_config(name: str) -> dict[str, Any]:
     """Read a model's configuration and refuse what is not ours to load."""
-    folder = Path(name)
-    if folder.exists() or name.count("/") != 1:
-        if not (folder / "config.json").is_file():
-            raise ModelError(
-                f"expected a model folder with config.json, or a name such as "
-                f"Qwen/Qwen2.5-VL-3B-Instruct, found none in {folder}"
-            )
-        if not any((folder / file).is_file() for file in WEIGHTS):
-            pickles = any(folder.glob("*.bin")) or any(folder.glob("*.pt*"))
-            raise ModelError(
-                f"expected a model folder with {' or '.join(WEIGHTS)}, found none in {folder}"
-                + (": pickles are not read, save them as safetensors first" if pickles else "")
-            )
+    check_folder(name)
     try:
         config, _ = PretrainedConfig.get_config_dict(name)
     except OSError as error:
-        raise ModelError(_not_found(name, error)) from error
+        raise ModelError(not_found(name, error)) from error
     kind = config.get("model_type")
     if kind not in FAMILIES:
         raise ModelError(
@@ -288,13 +273,3 @@ def _check_four_bits(device: torch.device) -> None:
             f"bitsandbytes {bitsandbytes.__version__} has no four-bit weights for a device of "
             f"type {device.type!r}: leave load_in_4bit out, or use 'cuda' or 'cpu'"
         )
-
-
-def _not_found(name: str, error: OSError) -> str:
-    if Path(name).is_dir():
-        return f"{name} cannot be loaded: {error}"
-    return (
-        f"{name} is not in this machine's cache and could not be downloaded: run "
-        f"'hf download {name}' where there is a network, or give the folder of a copy "
-        f"({str(error).strip().splitlines()[0]})"
-    )

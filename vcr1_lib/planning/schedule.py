@@ -20,6 +20,10 @@ LAUNCH_SECONDS: Final = 1e-3
 # Tokens of an answer, where the longest allowed is longer.
 ANSWER_TOKENS: Final = 200
 TERA, GIGA = 1e12, 1e9
+# What scripts/train_grpo.py answers besides the held-out questions, once before: training ones.
+BASE_SAMPLES: Final = 200
+# Questions that an evaluation answers together.
+EVAL_BATCH: Final = 16
 
 
 class GPU(NamedTuple):
@@ -111,9 +115,10 @@ class Schedule(NamedTuple):
         update_seconds: Of one group, the reference included.
         traffic_bytes: That a GPU sends in one step.
         traffic_seconds: At the link's rate, nothing hidden behind work.
-        hours: Of the whole run.
-        cost: In the price's currency, ``None`` without a price.
-        speed: Whether the seconds a group were measured or are assumed.
+        hours: Of the training itself.
+        evaluation_hours: Of answering before and after it; 0 where no questions are named.
+        cost: Of both, in the price's currency; ``None`` without a price.
+        speed: Whether the seconds per group were measured or are assumed.
     """
 
     steps: int
@@ -124,6 +129,7 @@ class Schedule(NamedTuple):
     traffic_bytes: float
     traffic_seconds: float
     hours: float
+    evaluation_hours: float
     cost: float | None
     speed: Mark
 
@@ -135,6 +141,7 @@ def schedule(
     gpu: GPU,
     *,
     samples: int,
+    eval_samples: int = 0,
     answer_tokens: int | None = None,
     utilisation: float = UTILISATION,
     price: float | None = None,
@@ -148,6 +155,8 @@ def schedule(
         video: The average prompt.
         gpu: The card.
         samples: Rows of the training set.
+        eval_samples: Held-out questions, answered by the base and by the tuned model. Besides,
+            the base answers some of the training set. 0 counts no evaluation.
         answer_tokens: R of an average answer.
         utilisation: Share of the peak that matrix products reach, above 0 and up to 1.
         price: Of one GPU for an hour.
@@ -170,22 +179,26 @@ def schedule(
         raise ValueError(
             f"expected at least the {a_rank * setup.num_gpus} samples of one step, got {samples}"
         )
+    if eval_samples < 0:
+        raise ValueError(f"expected eval_samples >= 0, got {eval_samples}")
     work = group_work(shape, setup, video, length)
+    rate = gpu.teraflops * TERA * utilisation
     if group_seconds is None:
         speed: Mark = "assumed"
-        rate = gpu.teraflops * TERA * utilisation
-        reading = _decode_bytes(shape, setup, video, length) / (
-            gpu.bandwidth_gb * GIGA * BANDWIDTH_SHARE
-        )
-        decoding = length * max(reading, shape.layers * LAUNCH_SECONDS)
-        rollout = (work.vision + work.prefill) / rate + max(decoding, work.decode / rate)
+        rollout = _answer_seconds(shape, setup, video, gpu, rate=rate, length=length)
         update = (work.update + work.reference) / rate
     else:
         speed, (rollout, update) = "measured", group_seconds
     traffic = step_traffic(shape, setup, video)
     traffic_seconds = traffic / (gpu.link_gb * GIGA)
     steps = int(samples / (a_rank * setup.num_gpus) * setup.num_train_epochs)
+    if setup.max_steps > 0:
+        steps = setup.max_steps
     hours = steps * (a_rank * (rollout + update) + traffic_seconds) / 3600
+    questions = 2 * eval_samples + min(samples, BASE_SAMPLES) if eval_samples else 0
+    greedy = setup._replace(num_generations=1)
+    batch = _answer_seconds(shape, greedy, video, gpu, rate=rate, length=length, prompts=EVAL_BATCH)
+    evaluation = questions * batch / EVAL_BATCH / setup.num_gpus / 3600
     return Schedule(
         steps=steps,
         tokens_a_step=a_rank * setup.num_gpus
@@ -196,19 +209,36 @@ def schedule(
         traffic_bytes=traffic,
         traffic_seconds=traffic_seconds,
         hours=hours,
-        cost=None if price is None else price * hours * setup.num_gpus,
+        evaluation_hours=evaluation,
+        cost=None if price is None else price * (hours + evaluation) * setup.num_gpus,
         speed=speed,
     )  # fmt: skip
 
 
-def _decode_bytes(shape: Shape, setup: Setup, video: Video, answer_tokens: int) -> float:
-    """Return what one decoding step reads: weights, and the cache half filled with answers."""
+def _answer_seconds(
+    shape: Shape,
+    setup: Setup,
+    video: Video,
+    gpu: GPU,
+    *,
+    rate: float,
+    length: int,
+    prompts: int = 1,
+) -> float:
+    """Return the seconds to encode prompts and write all their answers together."""
+    work = group_work(shape, setup, video, length)
+    # The cache is half filled with answers, on average.
+    cached = prompts * (video.prompt_tokens + setup.num_generations * length / 2)
     size = setup.compute_bytes
     # NF4 is read, written in 16 bit and read again.
     a_weight = NF4_DOUBLE + 2 * size if setup.load_in_4bit else size
     head = (shape.head or shape.embeddings) * size
-    filled = video.prompt_tokens + setup.num_generations * answer_tokens / 2
-    return shape.linear * a_weight + head + 2 * shape.layers * shape.key_values * size * filled
+    cache = 2 * shape.layers * shape.key_values * size * cached
+    read = (shape.linear * a_weight + head + cache) / (gpu.bandwidth_gb * GIGA * BANDWIDTH_SHARE)
+    decoding = length * max(read, shape.layers * LAUNCH_SECONDS)
+    return prompts * (work.vision + work.prefill) / rate + max(
+        decoding, prompts * work.decode / rate
+    )
 
 
 def step_traffic(shape: Shape, setup: Setup, video: Video) -> float:

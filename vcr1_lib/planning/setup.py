@@ -49,6 +49,7 @@ class Setup(NamedTuple):
     shared_prefix: bool
     train_vision: bool
     num_train_epochs: float
+    max_steps: int
     height: int = 360
     width: int = 640
     num_gpus: int = 1

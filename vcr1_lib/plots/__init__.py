@@ -191,7 +191,11 @@ def panel_picture(panel: Panel) -> bytes:
 
 
 def filmstrip_picture(
-    clip: Clip, spans: dict[str, tuple[float, float]], *, num_frames: int = 12
+    clip: Clip,
+    spans: dict[str, tuple[float, float]],
+    *,
+    num_frames: int = 12,
+    colours: Sequence[str] = PALETTE,
 ) -> bytes:
     """Draw a clip's frames over its time line, and spans as bars below, as a PNG.
 
@@ -199,6 +203,7 @@ def filmstrip_picture(
         clip: Frames with their seconds.
         spans: Label -> (start, end) in seconds, such as the truth and answers.
         num_frames: Frames to show, evenly picked.
+        colours: Of the bars, in turn.
     """
     strip = _side_by_side(clip, num_frames)
     figure = Figure(figsize=(11, 1.6 + 0.3 * len(spans)), layout="constrained")
@@ -208,7 +213,7 @@ def filmstrip_picture(
     for edge in np.linspace(0, clip.duration_seconds, shown, endpoint=False)[1:]:
         top.axvline(edge, color="white", linewidth=2)
     top.set_yticks([])
-    for row, (colour, (label, (start, end))) in enumerate(zip(cycle(PALETTE), spans.items())):
+    for row, (colour, (label, (start, end))) in enumerate(zip(cycle(colours), spans.items())):
         bottom.barh(row, end - start, left=start, color=colour, height=0.6)
         bottom.text(
             **_beside(start, end, clip.duration_seconds), y=row, va="center",

@@ -49,6 +49,8 @@ SEED_RANGES: dict[Split, range] = {"train": range(0, 10**9), "heldout": range(10
 DURATION_SECONDS = 24.0
 EVENT_SECONDS = (3.0, 8.0)
 MAX_AT_ONCE = 2
+# How far shapes reach from their centre, left, up, right and down, in radii; others reach 1.
+REACH = {"square": (0.88, 0.88, 0.88, 0.88), "triangle": (0.984, 1.119, 0.984, 0.85)}
 GREY = (110, 110, 110)
 
 
@@ -68,14 +70,21 @@ class Event(NamedTuple):
         """The object's name, as questions and answers use it: ``"red circle"``."""
         return f"{self.colour} {self.shape}"
 
-    def box_at(self, time_seconds: float) -> tuple[float, float, float, float]:
-        """Return the box around the object, ``(x0, y0, x1, y1)`` as shares of the picture."""
+    def box_at(
+        self, time_seconds: float, *, tight: bool = False
+    ) -> tuple[float, float, float, float]:
+        """Return the box around the object, ``(x0, y0, x1, y1)`` as shares of the picture.
+
+        Args:
+            time_seconds: When.
+            tight: To the edges of the shape, instead of a radius about its centre (the tracks').
+        """
         share = (time_seconds - self.start_seconds) / (self.end_seconds - self.start_seconds)
         x, y = (a + share * (b - a) for a, b in zip(self.start_xy, self.end_xy, strict=True))
-        x0, y0, x1, y1 = (
-            min(1.0, max(0.0, side))
-            for side in (x - self.radius, y - self.radius, x + self.radius, y + self.radius)
-        )
+        reach = REACH.get(self.shape, (1.0,) * 4) if tight else (1.0,) * 4
+        left, up, right, down = (self.radius * side for side in reach)
+        sides = (x - left, y - up, x + right, y + down)
+        x0, y0, x1, y1 = (min(1.0, max(0.0, side)) for side in sides)
         return x0, y0, x1, y1
 
 

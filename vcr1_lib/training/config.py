@@ -34,7 +34,7 @@ class VideoConfig(TrainingArguments):
 
     Args:
         max_completion_length: Longest answer, in tokens.
-        task_sampling: Of a mixed dataset, ``"proportional"``, each row once an epoch, or
+        task_sampling: Of a mixed dataset, ``"proportional"``, each row once per epoch, or
             ``"balanced"``, every task equally often.
         fps: Frames a second taken from each clip.
         max_frames: At most this many frames.
@@ -130,8 +130,8 @@ class VideoConfig(TrainingArguments):
             raise CheckpointError(f"expected a folder as output_dir, {folder} is a file")
         if (folder / "result.json").exists() and not self.resume_from_checkpoint:
             raise CheckpointError(
-                f"{folder} holds a finished run: give another output_dir, or add "
-                "resume_from_checkpoint last to go on with it"
+                f"{folder} holds a finished run: give another --output_dir, or add "
+                "--resume_from_checkpoint last to go on with it"
             )
         check_window(num_questions, self.window)
         _ = self.checkpoint
@@ -159,7 +159,7 @@ class VideoGRPOConfig(VLLMOptions, VideoConfig):
     where they state one, except ``beta``: 0 as in TRL, 0.04 in those scripts.
 
     Args:
-        num_generations: Answers a group, G.
+        num_generations: Answers per group, G.
         temperature: Of sampling; the answers are scored under the same distribution.
         beta: Weight of the KL term; the reference policy is the model without its adapters,
             or a frozen copy.
@@ -167,7 +167,7 @@ class VideoGRPOConfig(VLLMOptions, VideoConfig):
         epsilon_high: Upper clip range, ``None`` for ``epsilon``.
         loss_type: ``"grpo"``, ``"bnpo"``, ``"dr_grpo"``, ``"dapo"`` or ``"cispo"``; see
             :func:`vcr1_lib.grpo.grpo_loss`.
-        importance_sampling_level: ``"token"``, or ``"sequence"`` for GSPO's one ratio an answer.
+        importance_sampling_level: ``"token"``, or ``"sequence"`` for GSPO's one ratio per answer.
         kl_estimator: ``"k1"``, ``"k2"`` or ``"k3"``.
         scale_rewards: ``"group"``, ``"batch"`` or ``"none"``.
         num_iterations: Updates that each sampled answer takes part in. Above 1 the policy

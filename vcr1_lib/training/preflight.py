@@ -98,7 +98,7 @@ def check_rewards(
     Args:
         rewards: The reward functions with their weights.
         records: Training questions; the first of each task is tried.
-        num_generations: Answers a group, for rewards that compare siblings.
+        num_generations: Answers per group, for rewards that compare siblings.
     """
     for task in dict.fromkeys(record["task"] for record in records):
         record = next(r for r in records if r["task"] == task)

@@ -169,8 +169,8 @@ class VideoTrainer(ResumableTrainer):
             log.warning("skipped: %s", why)
         if batches and not any_process(not all(unreadable), device):
             raise VideoError(
-                f"none of a step's {len(unreadable)} clips can be read, the first because: "
-                f"{unreadable[0]}; run python -m vcr1_lib.video.prescan"
+                f"none of a step's clips can be read ({len(unreadable)} in all), the first "
+                f"because: {unreadable[0]}; run python -m vcr1_lib.video.prescan"
             )
         return batches
 

@@ -55,7 +55,7 @@ def check_window(num_rows: int, window: int) -> None:
     if num_rows < window:
         raise AnnotationError(
             f"expected at least {window} training questions, one step's worth, got {num_rows}; "
-            "label more, or lower per_device_train_batch_size or steps_per_generation"
+            "label more, or lower --per_device_train_batch_size or --gradient_accumulation_steps"
         )
 
 

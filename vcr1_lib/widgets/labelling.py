@@ -184,7 +184,8 @@ class SpanLabeller(ipywidgets.VBox):
         self._quiet = True
         count, options = len(self.shown.frames), span_options(self.shown)
         frame_ms = max(1.0, 1000 * self.shown.duration_seconds / count)
-        self.play.playing = False
+        # ipywidgets 7, which Colab has, names it otherwise.
+        self.play.set_trait("playing" if self.play.has_trait("playing") else "_playing", False)
         self.play.max = self.frame.max = count - 1
         self.play.step = max(1, round(PLAY_MS / frame_ms))
         self.play.interval = round(self.play.step * frame_ms)
