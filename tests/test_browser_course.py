@@ -8,11 +8,13 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 from test_browser import (
     CHROMIUM,
     FLAGS,
@@ -28,6 +30,7 @@ from test_browser import (
 
 from vcr1_lib.inference.clues import denser_times
 from vcr1_lib.plots import read_log, smooth
+from vcr1_lib.plots.answers import kept_answers
 from vcr1_lib.plots.mask_view import mask_picture
 from vcr1_lib.plots.token_views import describe_budget
 from vcr1_lib.video import read_clip
@@ -44,6 +47,13 @@ DRAWN = {
     "image/png": ".jp-OutputArea-output.jp-RenderedImage img",
 }
 ERRORS = "[data-mime-type*=error]"
+REPLAY = """\
+from vcr1_lib.plots import read_log, run_figure, show
+from vcr1_lib.plots.answers import kept_answers, with_answers
+
+run = "data_samples/runs/sick/healthy/"
+answers = kept_answers(read_log(run + "completions.jsonl"))
+show(with_answers(run_figure(read_log(run + "metrics.jsonl")), answers))"""
 # Where a point of a Plotly figure lies in the window.
 PLACE = """(plot, [curve, point]) => {
   const trace = plot._fullData[curve], box = plot.getBoundingClientRect();
@@ -73,6 +83,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
         nbformat.write(notebook, path)
+    kernel = notebook.metadata.kernelspec
+    replay = new_notebook(cells=[new_code_cell(REPLAY)], metadata={"kernelspec": kernel})
+    nbformat.write(replay, folder / "fresh" / "replay.ipynb")
     return folder
 
 
@@ -113,6 +126,19 @@ def open_notebook(tab: Any, lab: str, path: str) -> Any:
     return panel
 
 
+def run_notebook(tab: Any, lab: str, folder: Path, path: str) -> Any:
+    """Run all cells of a notebook; return its panel once the last is done."""
+    panel = open_notebook(tab, lab, path)
+    run_all_cells(tab)
+    cells = nbformat.read(folder / path, as_version=4).cells
+    count = sum(cell.cell_type == "code" for cell in cells)
+    last = panel.locator(".jp-InputPrompt", has_text=re.compile(rf"^\[{count}\]:$"))
+    errors = panel.locator(ERRORS)
+    last.or_(errors).first.wait_for(timeout=1000 * RUN_SECONDS)
+    assert errors.all_inner_texts() == []
+    return panel
+
+
 def kinds(notebook: Any) -> Counter[str]:
     """Count the outputs of a notebook by the kind that JupyterLab chooses to draw."""
     outputs = [o.get("data", {}) for cell in notebook.cells for o in cell.get("outputs", [])]
@@ -133,8 +159,10 @@ def test_a_stored_notebook_shows_all_its_outputs(tab: Any, lab: str, path: Path)
     # Plotly keeps an empty picture for its snapshots.
     broken = "all => all.filter(i => i.getAttribute('src') && !i.naturalWidth).map(i => i.alt)"
     assert panel.locator("img").evaluate_all(broken) == []
+    # A bar that stands upright may be too low for the pointer.
+    first = "p => p._fullData.find(t => t.hoverinfo !== 'skip' && t.orientation !== 'v').name"
     for plot in panel.locator(".js-plotly-plot").all():
-        curve = plot.evaluate("plot => plot._fullData.find(t => t.hoverinfo !== 'skip').name")
+        curve = plot.evaluate(first)
         assert hover(tab, plot, curve, 1), f"{curve} says nothing under the pointer"
     assert tab.said == []
 
@@ -287,14 +315,19 @@ PARTS = {
 def test_a_notebook_runs_and_its_moving_parts_follow(
     tab: Any, lab: str, folder: Path, name: str
 ) -> None:
-    panel = open_notebook(tab, lab, f"fresh/notebooks/{name}.ipynb")
-    run_all_cells(tab)
-    cells = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells
-    count = sum(cell.cell_type == "code" for cell in cells)
-    last = panel.locator(".jp-InputPrompt", has_text=re.compile(rf"^\[{count}\]:$"))
-    errors = panel.locator(ERRORS)
-    last.or_(errors).first.wait_for(timeout=1000 * RUN_SECONDS)
-    assert errors.all_inner_texts() == []
+    panel = run_notebook(tab, lab, folder, f"fresh/notebooks/{name}.ipynb")
     if name in PARTS:
         PARTS[name](tab, panel, folder)
+    assert tab.said == []
+
+
+def test_a_steps_answers_appear_under_the_pointer(tab: Any, lab: str, folder: Path) -> None:
+    panel = run_notebook(tab, lab, folder, "fresh/replay.ipynb")
+    run = ROOT / "data_samples" / "runs" / "sick" / "healthy"
+    answers = kept_answers(read_log(run / "completions.jsonl"))
+    plot = panel.locator(".js-plotly-plot")
+    for point, (step, lines) in enumerate(answers.items()):
+        first, *words = hover(tab, plot, "answers kept", point)
+        assert (first, words[-1]) == (f"{step}", "<br>".join(map(escape, lines)))
+    keep(plot, "answers")
     assert tab.said == []
