@@ -22,6 +22,7 @@ from test_browser import (
     RUN_SECONDS,
     STEP_SECONDS,
     TOKEN,
+    assert_labelled,
     keep,
     lab,
     run_all_cells,
@@ -199,7 +200,7 @@ def turn(tab: Any, panel: Any, wanted: Callable[..., str]) -> Any:
             wait_until_it_shows(tab, widget, wanted)
             changed = [old != new for old, new in zip(before, values_of(widget), strict=True)]
             assert sum(changed) == 1, role
-    assert all(widget.locator(".widget-label").all_inner_texts())
+    assert_labelled(widget)
     return widget
 
 

@@ -53,5 +53,6 @@ def with_answers(figure: go.Figure, answers: Mapping[int, Sequence[str]]) -> go.
     return figure.add_scatter(
         x=list(answers), y=[0] * len(answers), customdata=told, name="answers kept",
         hovertemplate="%{customdata}<extra></extra>", mode="markers", showlegend=False,
-        marker={"color": COLOUR, "symbol": "triangle-up", "size": 6}, row=1, col=1,
+        marker={"color": COLOUR, "symbol": "triangle-up", "size": 6}, cliponaxis=False,
+        row=1, col=1,
     )  # fmt: skip
