@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import shutil
+from ast import literal_eval
 from collections import Counter
 from collections.abc import Callable, Iterator
 from html import escape
@@ -241,7 +242,9 @@ def turn_the_sick_runs(tab: Any, panel: Any, _: Path) -> None:
     scores = [
         r["eval_mIoU"] for r in read_log(ward / "healthy" / "metrics.jsonl") if "eval_mIoU" in r
     ]
-    assert hover(tab, plot, "healthy", 2) == ["healthy", f"(20, {scores[2]:g})"]
+    name, words = hover(tab, plot, "healthy", 2)
+    assert name == "healthy"
+    assert literal_eval(words) == pytest.approx((20, scores[2]), abs=1e-5)
 
 
 def label_by_key(tab: Any, panel: Any, folder: Path) -> None:
@@ -272,16 +275,13 @@ def hover(tab: Any, plot: Any, curve: str, point: int) -> list[str]:
     return words.evaluate_all("all => all.map(text => text.dataset.unformatted)")
 
 
-def value(plot: Any, curve: str, point: int) -> str:
-    return f"{plot.evaluate(DATA, curve)[point]:.7g}"
-
-
 def read_the_training_curve(tab: Any, panel: Any, _: Path) -> None:
     plot = panel.locator(".js-plotly-plot").first
-    words = hover(tab, plot, "temporal iou", 30)
-    assert words[0] == "31"
-    for name in ("format", "temporal iou"):
-        assert f"{name} : {value(plot, name, 30)}" in words
+    step, *words = hover(tab, plot, "temporal iou", 30)
+    assert step == "31"
+    shown = {name: float(number) for name, _, number in (word.partition(" : ") for word in words)}
+    drawn = {name: plot.evaluate(DATA, name)[30] for name in ("format", "temporal iou")}
+    assert shown == pytest.approx(drawn, abs=1e-5)
     keep(plot, "training_curve")
 
 
@@ -289,8 +289,9 @@ def read_each_tasks_curve(tab: Any, panel: Any, _: Path) -> None:
     log = read_log(ROOT / "data_samples/runs/many_tasks/joint-seed0/metrics.jsonl")
     rewards = smooth([row["reward/grounded_qa"] for row in log if "reward" in row])
     plot = panel.locator(".js-plotly-plot").first
-    words = hover(tab, plot, "grounded_qa", 100)
-    assert words == ["grounded_qa", f"(101, {rewards[100]:.7g})"]
+    name, words = hover(tab, plot, "grounded_qa", 100)
+    assert name == "grounded_qa"
+    assert literal_eval(words) == pytest.approx((101, rewards[100]), abs=1e-5)
 
 
 def read_the_time_line(tab: Any, panel: Any, _: Path) -> None:
