@@ -175,30 +175,33 @@ def values_of(widget: Any) -> list[str]:
     return widget.locator(".widget-readout, select").evaluate_all(read)
 
 
-def wait_until_it_shows(tab: Any, widget: Any, wanted: Callable[..., str]) -> None:
-    """Wait for the output: it comes after the prompt's number, and in pieces."""
+def wait_until_it_shows(
+    tab: Any, widget: Any, wanted: Callable[..., str], *, before: list[str]
+) -> None:
+    """Wait until a control has moved and the output has followed, which comes in pieces."""
     shown = widget.locator(".widget-output pre")
     for _ in range(5 * STEP_SECONDS):
-        text = "".join(shown.all_inner_texts()).strip()
-        if text == wanted(*values_of(widget)).strip():
+        now, text = values_of(widget), "".join(shown.all_inner_texts()).strip()
+        if now != before and text == wanted(*now).strip():
             return
         tab.wait_for_timeout(200)
-    assert text == wanted(*values_of(widget)).strip()
+    assert now != before
+    assert text == wanted(*now).strip()
 
 
 def turn(tab: Any, panel: Any, wanted: Callable[..., str]) -> Any:
-    """Move every control of ``interact`` by a key; what is printed follows."""
+    """Move every control of ``interact`` by keys; what is printed follows."""
     widget = panel.locator(".widget-interact")
     widget.scroll_into_view_if_needed()
     # The notebook's own sweep has left every control at its end.
-    wait_until_it_shows(tab, widget, wanted)
+    wait_until_it_shows(tab, widget, wanted, before=[])
     for role, keys in KEYS.items():
         for control in widget.get_by_role(role).all():
             before = values_of(widget)
             control.focus()
             for key in keys:
                 tab.keyboard.press(key)
-            wait_until_it_shows(tab, widget, wanted)
+            wait_until_it_shows(tab, widget, wanted, before=before)
             changed = [old != new for old, new in zip(before, values_of(widget), strict=True)]
             assert sum(changed) == 1, role
     assert_labelled(widget)
