@@ -16,6 +16,12 @@ def test_the_figure_shows_frames_spans_and_truth() -> None:
     bars = [tuple(trace.x) for trace in figure.data if trace.mode == "lines"]
     assert ticks == [times for times, _ in ROWS.values()]
     assert bars == ROWS["second of two"][1]
+    assert [trace.hovertemplate for trace in figure.data] == [
+        "%{x:.2f} s",
+        "%{x:.2f} s",
+        "points at 3 to 6 s<extra>second of two</extra>",
+        "points at 9 to 10 s<extra>second of two</extra>",
+    ]
     (band,) = figure.layout.shapes
     assert (band.x0, band.x1) == (4.0, 5.0)
 

@@ -25,6 +25,7 @@ from vcr1_lib.plots import (
     smooth,
     write_run_plots,
 )
+from vcr1_lib.plots.answers import SHOWN_CHARS, kept_answers, with_answers
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -143,3 +144,24 @@ def test_one_panel_alone_draws_every_line() -> None:
     assert [trace.name for trace in figure.data] == ["healthy", "sick"]
     assert list(figure.data[1].y) == [0.5, 0.1]
     assert panel_picture(panel).startswith(PNG)
+
+
+def test_kept_answers_name_the_best_and_the_worst_of_a_step() -> None:
+    said = [(2, "a\nb", 0.25, None), (2, "x" * 200, 1.0, 0.5), (7, "alone", 0.0, 0.0)]
+    rows = [
+        {"step": step, "completion": text, "rewards": {"form": form, "iou": iou}}
+        for step, text, form, iou in said
+    ]
+    assert kept_answers(rows) == {
+        3: [f"best, paid 1.50: {'x' * SHOWN_CHARS}…", "worst, paid 0.25: a b"],
+        8: ["best, paid 0.00: alone", "worst, paid 0.00: alone"],
+    }
+    assert kept_answers([]) == {}
+
+
+def test_the_pointer_finds_answers_below_the_rewards() -> None:
+    figure = with_answers(run_figure(log_of(6)), {2: ["best: <think>", "worst: &"]})
+    marks = figure.data[-1]
+    assert (marks.xaxis, marks.x, marks.y) == ("x", (2,), (0,))
+    assert marks.customdata[0] == "best: &lt;think&gt;<br>worst: &amp;"
+    assert "<extra></extra>" in marks.hovertemplate

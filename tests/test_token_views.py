@@ -49,3 +49,7 @@ def test_every_place_of_the_sliders_says_something(fps: float, percent: int) -> 
     told = describe_budget(fps, percent)
     assert f"{round(30 * fps)} frames" in told
     assert "teraflop" in told
+
+
+def test_a_sliders_rounding_buys_no_frame() -> None:
+    assert describe_budget(7.500000000000001, 100) == describe_budget(7.5, 100)

@@ -39,7 +39,7 @@ directly, and its parts are listed under it. Each entry imports only entries abo
     ``vllm_pixels`` what it is sent
 ``plots``      figures of a run
     ``scores`` of an evaluation ``mask_view`` of a packed row ``token_views`` of frames and tokens
-    ``looks`` at one video
+    ``looks`` at one video ``answers`` of a step, under the pointer
 ``inference``  ask a video, look again where the answer points, talk about it
     ``asker`` a model that answers about a clip ``clues`` where to look again
 ``evaluation`` run a model over a dataset

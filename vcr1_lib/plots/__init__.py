@@ -285,6 +285,7 @@ def show(figure: go.Figure) -> None:
     """Display an interactive figure where a notebook runs.
 
     JupyterLab draws the figure's data itself, so the notebook stays small; Colab needs its
-    own renderer.
+    own renderer. Under the pointer names are written out: Plotly would cut them.
     """
+    figure.update_layout(hoverlabel_namelength=-1)
     figure.show(renderer="colab" if "google.colab" in sys.modules else "plotly_mimetype")

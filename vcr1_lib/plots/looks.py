@@ -30,11 +30,13 @@ def looks_figure(rows: Rows, truth: Interval) -> go.Figure:
         figure.add_scatter(
             x=list(times), y=[label] * len(times), name=label, mode="markers",
             marker={"color": colour, "symbol": "line-ns-open", "size": 14, "line_width": 2},
+            hovertemplate="%{x:.2f} s",
         )  # fmt: skip
         for start, end in spans:
             figure.add_scatter(
                 x=[start, end], y=[label] * 2, mode="lines", showlegend=False, opacity=0.45,
-                line={"color": colour, "width": 9}, hoverinfo="x",
+                line={"color": colour, "width": 9},
+                hovertemplate=f"points at {start:g} to {end:g} s<extra>{label}</extra>",
             )  # fmt: skip
     figure.update_layout(template="plotly_white", height=150 + 50 * len(rows), showlegend=False)
     figure.update_xaxes(title_text="seconds (ticks: frames; bars: where the answer points)")

@@ -130,6 +130,7 @@ def describe_budget(fps: float, pixels_percent: int, *, duration_seconds: float 
     30 s of 720p at 2 fps: 60 frames, 21,600 tokens
     prefill 328 teraflop, keys and values 1,181 MiB
     """
+    fps = round(fps, 6)  # a slider moved by keys stands at 7.500000000000001
     limit = MAX_PIXELS * pixels_percent // 100
     cost = video_cost(duration_seconds, fps, 720, 1280, max_pixels=limit)
     return (
