@@ -24,7 +24,7 @@ LIBRARY = sorted((ROOT / "vcr1_lib").rglob("*.py"))
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 CODE = [*LIBRARY, *SCRIPTS, *sorted((ROOT / "tools").glob("*.py"))]
 
-MODULE_LINES, FUNCTION_LINES, LIBRARY_LINES, SCRIPT_LINES = 300, 60, 10330, 120
+MODULE_LINES, FUNCTION_LINES, LIBRARY_LINES, SCRIPT_LINES = 300, 60, 10350, 120
 
 # What would make a library function say, run, hide or depend on something unseen.
 FORBIDDEN_CALLS = {"print", "eval", "exec", "input", "breakpoint", "__import__"}
