@@ -44,9 +44,17 @@ FENCED = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
 PLOTLY, WIDGET = "application/vnd.plotly.v1+json", "application/vnd.jupyter.widget-view+json"
 PICTURES = ("image/png", "image/svg+xml")
 LIVE = (
-    '<p class="live-only">Below stands a widget that asks Python at every move. It moves in '
-    "Jupyter; this page can only tell of it.</p>"
+    '<p class="live-only">The widget below asks Python at every move. It moves in Jupyter; this '
+    "page has a picture of it.</p>"
 )
+# Pictures in docs/ that the browser tests compare with the widgets, in the notebook's order.
+WIDGETS = {
+    "01_video_to_tokens": ("budget",),
+    "02_reward_design": ("microscope", "blind_policy"),
+    "03_grpo_from_scratch": ("mask",),
+    "05_measure_and_diagnose": ("sick_runs",),
+    "06_qlora_on_one_gpu": ("labelling",),
+}
 STORED = (
     '<p class="live-only">What the cells below print is stored: run <a href="{path}" download>the '
     "notebook</a> to see it happen.</p>"
@@ -124,7 +132,7 @@ def site_notebook(notebook: Any, page: str) -> Any:
     """Make a stored notebook showable: links, figures that move, pictures that are told."""
     library = '<script src="../_static/plotly.min.js"></script>'
     heading = title = ""
-    prose = notebook.cells[0]
+    prose, widgets = notebook.cells[0], list(WIDGETS.get(Path(page).stem, ()))
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type != "code":
@@ -141,7 +149,8 @@ def site_notebook(notebook: Any, page: str) -> Any:
                 shown = figure_html(data[PLOTLY], heading, script=library)
                 library = ""
             elif WIDGET in data:
-                shown = ""
+                picture = widgets.pop(0)
+                shown = f'<img src="../_static/{picture}.png" alt="The widget in JupyterLab.">'
                 prose.source = below_heading(prose.source, LIVE)
             else:
                 continue
@@ -207,6 +216,8 @@ def lay_out(source: Path) -> None:
     notebooks = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "notebooks").glob("*.ipynb"))
     static = source / "_figures"
     static.mkdir(parents=True)
+    for picture in (name for names in WIDGETS.values() for name in names):
+        shutil.copy(ROOT / f"docs/{picture}.png", static)
     for page in (FRONT, *GUIDES, *REFERENCE, *PROJECT, *notebooks):
         text = (ROOT / page).read_text(encoding="utf-8")
         target = source / page_name(page)
