@@ -19,6 +19,7 @@ from matplotlib.image import imsave
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
+from vcr1_lib.plots.answers import kept_answers, with_answers
 from vcr1_lib.video import Clip
 
 # Okabe and Ito's palette, told apart by colour-blind readers.
@@ -251,7 +252,8 @@ def write_run_plots(run: str | Path, *, title: str = "") -> Path:
     """Write ``reward_curve.html`` (opens offline) and ``reward_curve.png`` into a run's folder.
 
     Args:
-        run: Folder with ``metrics.jsonl``.
+        run: Folder with ``metrics.jsonl``; what ``completions.jsonl`` kept is shown under the
+            pointer.
         title: Shown above the graphs.
 
     Returns:
@@ -260,7 +262,10 @@ def write_run_plots(run: str | Path, *, title: str = "") -> Path:
     folder = Path(run)
     log = read_log(folder / "metrics.jsonl")
     page = folder / "reward_curve.html"
-    run_figure(log, title=title).write_html(page, include_plotlyjs=True)
+    figure = run_figure(log, title=title)
+    if (kept := folder / "completions.jsonl").is_file():
+        with_answers(figure, kept_answers(read_log(kept)))
+    figure.write_html(page, include_plotlyjs=True)
     (folder / "reward_curve.png").write_bytes(run_picture(log, title=title))
     return page
 
