@@ -187,7 +187,7 @@ def test_a_finished_run_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("{}")
     options = PROFILES["cpu"] | QUICK
     config = VideoGRPOConfig(output_dir=str(tmp_path), **options)
-    with pytest.raises(CheckpointError, match="holds a finished run: give another output_dir"):
+    with pytest.raises(CheckpointError, match="holds a finished run: give another --output_dir"):
         config.check(len(TRAIN))
     VideoGRPOConfig(output_dir=str(tmp_path), resume_from_checkpoint="last", **options).check(
         len(TRAIN)

@@ -16,7 +16,7 @@ COUNT_REWARD = [
     Case(
         (["x", "2", "5"], ["caption", "count", "caption"], [None, "2", None]),
         [None, 1.0, None],
-        "one reward a sample, in the samples' order: None keeps the place of those left out",
+        "one reward per sample, in the samples' order: None keeps the place of those left out",
     ),
     Case(([" 3 "], ["count"], ["3"]), [1.0], "blanks around the number change nothing"),
     Case(

@@ -6,7 +6,7 @@ from vcr1_lib.checks.exercise import Case, Exercise, first_mistake
 
 SAMPLE_MOMENTS = [
     Case((4, 1, 10), [0.0, 1.0, 2.0, 3.0], "start at 0, step 1 / fps, stop before the end"),
-    Case((2, 2, 10), [0.0, 0.5, 1.0, 1.5], "fps is moments a second, so the step is 1 / fps"),
+    Case((2, 2, 10), [0.0, 0.5, 1.0, 1.5], "fps is moments per second, so the step is 1 / fps"),
     Case(
         (2.8, 1, 5), [0.0, 1.0, 2.0], "the last second has a moment, though it is not a whole one"
     ),
