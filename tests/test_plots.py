@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 from tiny import noise_clip
 
@@ -22,6 +23,7 @@ from vcr1_lib.plots import (
     run_figure,
     run_panels,
     run_picture,
+    show,
     smooth,
     write_run_plots,
 )
@@ -165,3 +167,10 @@ def test_the_pointer_finds_answers_below_the_rewards() -> None:
     assert (marks.xaxis, marks.x, marks.y) == ("x", (2,), (0,))
     assert marks.customdata[0] == "best: &lt;think&gt;<br>worst: &amp;"
     assert "<extra></extra>" in marks.hovertemplate
+
+
+def test_a_shown_figure_writes_names_out_under_the_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(go.Figure, "show", lambda self, renderer: None)
+    figure = panel_figure(Panel("IoU", "mean", {"sampled at 1 fps, shuffled": ([1], [0.5])}))
+    show(figure)
+    assert figure.layout.hoverlabel.namelength == -1
