@@ -1,7 +1,6 @@
 """Readers of pictures and their times: decord, PyAV, and folders of pictures.
 
-decord opens a file faster, PyAV decodes fewer of its pictures: small files are read by the one
-and large ones by the other. What one cannot read, the other may.
+decord opens a file faster and reads small ones; PyAV decodes fewer of a large file's pictures.
 
 Every reader gives ``starts``, the second at which each picture is first shown, counted from
 the first of them, ``end``, and ``read(indices)``. A reader lives within one call and one
@@ -23,6 +22,8 @@ from numpy.typing import NDArray
 
 try:
     import decord
+
+    decord.logging.set_level(decord.logging.QUIET)  # a bad file is named once, by us
 except ImportError:  # no wheel for this platform
     decord = None
 

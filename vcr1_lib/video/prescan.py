@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import local
 from typing import Any, Literal, NamedTuple
 
+from vcr1_lib.metrics.scoring import many
 from vcr1_lib.video import VideoError, read_clip
 
 log = logging.getLogger(__name__)
@@ -216,7 +217,7 @@ def readable(
             raise FileNotFoundError(
                 f"{len(missing)} of {len(records)} questions have no clip, the first "
                 f"{first.get('source', first['id'])}: expected {first['video']}; give the folder "
-                "that holds the clips, or leave such questions out with on_error skip"
+                "that holds the clips, or leave such questions out with --on_error skip"
             )
         return list(records)
     if not isinstance(report, ScanReport):
@@ -249,7 +250,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     for path, why in report.bad.items():
         print(why if path in why else f"{path} {why}")  # noqa: T201
-    print(f"{len(report.good)} videos can be read, {len(report.bad)} cannot")  # noqa: T201
+    print(f"{many(len(report.good), 'video')} can be read, {len(report.bad)} cannot")  # noqa: T201
     if told.report is not None:
         report.save(told.report)
     return int(bool(report.bad))
