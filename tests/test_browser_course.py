@@ -76,7 +76,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("course")
     for place in (folder, folder / "fresh"):
         shutil.copytree(ROOT / "notebooks", place / "notebooks")
-        for name in ("benchmarks", "configs", "data_samples", "docs", "scripts"):
+        for name in ("benchmarks", "configs", "data_samples", "docs", "scripts", "tools"):
             (place / name).symlink_to(ROOT / name)
     for path in (folder / "fresh" / "notebooks").glob("*.ipynb"):
         notebook = nbformat.read(path, as_version=4)
@@ -136,8 +136,12 @@ def run_notebook(tab: Any, lab: str, folder: Path, path: str) -> Any:
     count = sum(cell.cell_type == "code" for cell in cells)
     last = panel.locator(".jp-InputPrompt", has_text=re.compile(rf"^\[{count}\]:$"))
     errors = panel.locator(ERRORS)
-    last.or_(errors).first.wait_for(timeout=1000 * RUN_SECONDS)
+    for _ in range(RUN_SECONDS):
+        if last.count() or errors.count():
+            break
+        tab.wait_for_timeout(1000)
     assert errors.all_inner_texts() == []
+    last.wait_for()
     return panel
 
 
@@ -280,8 +284,9 @@ def hover(tab: Any, plot: Any, curve: str, point: int) -> list[str]:
 
 def read_the_training_curve(tab: Any, panel: Any, _: Path) -> None:
     plot = panel.locator(".js-plotly-plot").first
-    step, *words = hover(tab, plot, "temporal iou", 30)
+    step, *words, said = hover(tab, plot, "temporal iou", 30)
     assert step == "31"
+    assert re.match(r"best, paid [\d.]+: .*<br>worst, paid [\d.]+: ", said)
     shown = {name: float(number) for name, _, number in (word.partition(" : ") for word in words)}
     drawn = {name: plot.evaluate(DATA, name)[30] for name in ("format", "temporal iou")}
     assert shown == pytest.approx(drawn, abs=1e-5)
