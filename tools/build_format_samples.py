@@ -14,6 +14,7 @@ import json
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -175,13 +176,11 @@ def build_tracks(folder: Path) -> None:
     write(folder / "videochat_r1" / "got_val.json", [row])
 
 
-def build_rest(folder: Path) -> None:
-    events = [f"A {e.name} glides across the picture." for e in SCENE.events]
-    caption = {"idx": "TOY_1", "video_file": "video/rate30.mp4", "duration": SECONDS}
-    write(folder / "dream_1k.json", [caption | {"description": " ".join(events), "events": events}])
+def as_in_tarsier(events: list[str]) -> dict[str, Any]:
+    """Write a clip's events as a line of ``DREAM-1k.jsonl`` in Tarsier's repository has them."""
     asked = {"type": "video", "text": None, "reference": None}
     said = {"type": "text", "text": "", "reference": " ".join(events), "video": None}
-    line = {
+    return {
         "messages": [
             {"role": "user", "content": [asked | {"video": {"video_file": "<placeholder>"}}]},
             {"role": "assistant", "content": [said]},
@@ -192,7 +191,15 @@ def build_rest(folder: Path) -> None:
         "extra_info": {"duration": SECONDS, "events": events, "n_events": len(events)},
         "vid": "rate30",
     }
-    (folder / "DREAM-1k.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
+
+
+def build_rest(folder: Path) -> None:
+    events = [f"A {e.name} glides across the picture." for e in SCENE.events]
+    caption = {"idx": "TOY_1", "video_file": "video/rate30.mp4", "duration": SECONDS}
+    write(folder / "dream_1k.json", [caption | {"description": " ".join(events), "events": events}])
+    (folder / "DREAM-1k.jsonl").write_text(
+        json.dumps(as_in_tarsier(events)) + "\n", encoding="utf-8"
+    )
     asked = "How about the quality of this clip? Choose from ['low quality', 'high quality']."
     rows = [("low_quality.mp4", "low quality"), ("rate30.mp4", "high quality")]
     quality = [{"video": v, "instruction": asked, "answer": a} for v, a in rows]
