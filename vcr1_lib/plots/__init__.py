@@ -264,7 +264,8 @@ def write_run_plots(run: str | Path, *, title: str = "") -> Path:
     page = folder / "reward_curve.html"
     figure = run_figure(log, title=title)
     if (kept := folder / "completions.jsonl").is_file():
-        with_answers(figure, kept_answers(read_log(kept)))
+        with kept.open(encoding="utf-8") as lines:  # a long run's are many
+            with_answers(figure, kept_answers(map(json.loads, lines)))
     figure.write_html(page, include_plotlyjs=True)
     (folder / "reward_curve.png").write_bytes(run_picture(log, title=title))
     return page

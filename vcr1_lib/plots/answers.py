@@ -26,14 +26,13 @@ def kept_answers(completions: Iterable[Mapping[str, Any]]) -> dict[int, list[str
     >>> kept_answers(rows)
     {1: ['best, paid 1.00: 4 to 6', 'worst, paid 0.00: 9 to 4']}
     """
-    steps: dict[int, list[tuple[float, str]]] = {}
+    steps: dict[int, tuple[tuple[float, str], tuple[float, str]]] = {}
     for row in completions:
         paid = sum(score or 0.0 for score in row["rewards"].values())
-        words = " ".join(row["completion"].split())
-        steps.setdefault(int(row["step"]) + 1, []).append((paid, words))
-    return {
-        step: [_line("best", max(said)), _line("worst", min(said))] for step, said in steps.items()
-    }
+        said = paid, " ".join(row["completion"].split())
+        best, worst = steps.get(step := int(row["step"]) + 1, (said, said))
+        steps[step] = max(best, said), min(worst, said)
+    return {step: [_line("best", b), _line("worst", w)] for step, (b, w) in steps.items()}
 
 
 def _line(name: str, answer: tuple[float, str]) -> str:
